@@ -1,0 +1,47 @@
+# Set-up needs python3 (3.11 or later), make, git and the package index.
+# Every target creates .venv when it is missing and reuses it when it is not.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test bench lint fix floors clean
+
+demo: $(VENV)/.runtime
+	$(BIN)/python examples/worker_pool.py
+
+test: lint
+	$(BIN)/pytest -q
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.dev
+	$(BIN)/python -m tests.benchmarks
+
+fix: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# The oldest dependencies that pyproject.toml admits, in an environment of their own.
+floors:
+	$(PYTHON) .ci/floors.py > .ci/floors.txt
+	$(PYTHON) -m venv .venv-floors
+	.venv-floors/bin/python -m pip install -q --upgrade pip
+	.venv-floors/bin/python -m pip install -q -e . --group test -c .ci/floors.txt
+	.venv-floors/bin/pytest -q
+
+$(VENV)/.runtime: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --upgrade pip
+	$(BIN)/python -m pip install -q -e .
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime
+	$(BIN)/python -m pip install -q -e . --group dev
+	touch $@
+
+clean:
+	rm -rf .venv .venv-floors .ci/floors.txt .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,1 @@
+"""ZooKeeper in a ``pip install``: an embeddable coordination service for trio."""

@@ -1,0 +1,122 @@
+"""What a replica asks of its disk, whatever the disk is.
+
+One ordered stream of entries carries everything durable: transactions, cuts,
+the consensus core's metadata and received snapshots. Order of submission is
+order of durability; there is no second file whose order could differ (the
+hazard of ZOOKEEPER-4643 and -4269). Storage knows neither Zab nor znodes:
+a transaction is a number and bytes, metadata is bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import IntEnum
+from typing import Protocol
+
+import attrs
+import trio
+
+__all__ = ["Entry", "EntryKind", "LogStore", "Recovered", "Write"]
+
+
+class EntryKind(IntEnum):
+    """What one entry of the stream does to the recovered state."""
+
+    # (TRANSACTION, zxid, payload): the log grows by one.
+    TRANSACTION = 1
+    # (CUT, zxid, b""): every transaction and snapshot beyond zxid is gone.
+    CUT = 2
+    # (META, 0, blob): replaces the metadata.
+    META = 3
+    # (BASE, zxid, snapshot): the log starts anew after this received snapshot.
+    BASE = 4
+
+
+Entry = tuple[int, int, bytes]
+"""Kind, zxid, bytes. A tuple, because the hot path makes one per transaction."""
+
+
+@attrs.define
+class Write:
+    """Entries that become durable together.
+
+    Attributes:
+      io: Names the write in :meth:`LogStore.run`'s reports; one more than the
+        previous write's, from 1 on. A gap is an older role's write: refused.
+      entries: In the order in which they count.
+
+    """
+
+    io: int
+    entries: list[Entry]
+
+
+@attrs.frozen
+class Recovered:
+    """What the disk holds at start.
+
+    Attributes:
+      meta: The last metadata, or ``None`` on an empty disk.
+      base: The zxid after which ``records`` begin; 0 for a whole history.
+      records: Zxid and payload of each transaction in the log, ascending. May
+        begin before ``snapshot``: older records help learners to catch up.
+      snapshot: Zxid and bytes of the newest good snapshot, if there is one. Its
+        zxid is ``base`` or that of one of ``records``.
+
+    """
+
+    meta: bytes | None
+    base: int
+    records: list[tuple[int, bytes]]
+    snapshot: tuple[int, bytes] | None
+
+
+class LogStore(Protocol):
+    """One member's durable state. Used by one replica at a time."""
+
+    def recover(self) -> Recovered:
+        """Lock the store and read all of it. Blocking; once, before the rest.
+
+        Raises:
+          StorageLockedError: Another replica uses it.
+          ForeignStorageError: It belongs to another ensemble or member.
+          CorruptLogError: It is damaged where no crash can have done it.
+          StorageError: The operating system refused.
+
+        """
+        ...
+
+    def submit(self, write: Write) -> None:
+        """Queue ``write``; never blocks. Durable when :meth:`run` reports it."""
+        ...
+
+    async def run(
+        self,
+        on_durable: Callable[[int], None],
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Carry out the writes until cancelled; what is queued then is lost.
+
+        ``on_durable(io)`` is called on trio's thread: every write up to and
+        including ``io`` is durable. Calls may skip numbers, never go back.
+
+        Raises:
+          StorageError: A write or a sync failed. It is final: nothing queued
+            then will ever be reported (after a failed fsync the pages count as
+            clean although they are lost: ATC'20, "Can applications recover
+            from fsync failures?").
+
+        """
+        ...
+
+    async def save_snapshot(self, zxid: int, body: bytes) -> None:
+        """Keep the tree's state at ``zxid``, then purge what no recovery needs.
+
+        The transaction ``zxid`` is already durable.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release files and the lock. Idempotent."""
+        ...
