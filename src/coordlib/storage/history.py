@@ -1,0 +1,95 @@
+"""What the durable stream amounts to: metadata, a base and the records after it.
+
+The one interpretation of the entries, used by every store that recovers from
+them. Pure; it knows no file and no snapshot's bytes.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+
+import attrs
+
+from coordlib.errors import StorageError
+from coordlib.ids import format_zxid
+
+from .interface import EntryKind
+
+__all__ = ["History", "cut_refused", "gap_refused", "order_refused"]
+
+
+def _zxid_of(record: tuple[int, bytes]) -> int:
+    return record[0]
+
+
+def gap_refused(io: int, last: int) -> StorageError:
+    """Return the error for a write whose number does not follow the last one's."""
+    return StorageError(f"write {io} does not come next after write {last}")
+
+
+def order_refused(zxid: int, last: int) -> StorageError:
+    """Return the error for a transaction that does not follow the last one."""
+    return StorageError(
+        f"transaction {format_zxid(zxid)} does not come after {format_zxid(last)}"
+    )
+
+
+def cut_refused(zxid: int) -> StorageError:
+    """Return the error for a cut that would leave records without a beginning."""
+    return StorageError(
+        f"cannot cut to {format_zxid(zxid)}: what came before it is purged"
+    )
+
+
+@attrs.define
+class History:
+    """The state that a prefix of the stream leads to.
+
+    Attributes:
+      meta: The last metadata, or ``None`` before the first.
+      base: The zxid after which ``records`` begin.
+      records: Zxid and payload, ascending, each greater than ``base``.
+
+    """
+
+    meta: bytes | None = None
+    base: int = 0
+    records: list[tuple[int, bytes]] = attrs.Factory(list)
+
+    @property
+    def last(self) -> int:
+        """The zxid of the last transaction; ``base`` when there is none."""
+        return self.records[-1][0] if self.records else self.base
+
+    def apply(self, kind: int, zxid: int, body: bytes) -> None:
+        """Take the next entry of the stream; a BASE's ``body`` is not kept.
+
+        Raises:
+          StorageError: A transaction does not come after the last one.
+
+        """
+        if kind == EntryKind.TRANSACTION:
+            if zxid <= self.last:
+                raise order_refused(zxid, self.last)
+            self.records.append((zxid, body))
+        elif kind == EntryKind.META:
+            self.meta = body
+        elif kind == EntryKind.CUT:
+            del self.records[bisect_right(self.records, zxid, key=_zxid_of) :]
+            # Possible when what lay before the base was purged.
+            self.base = min(self.base, zxid)
+        else:
+            self.base = zxid
+            self.records.clear()
+
+    def holds(self, zxid: int) -> bool:
+        """Tell whether the history passes through ``zxid``."""
+        if zxid == self.base:
+            return True
+        place = bisect_left(self.records, zxid, key=_zxid_of)
+        return place < len(self.records) and self.records[place][0] == zxid
+
+    def forget(self, zxid: int) -> None:
+        """Let the history begin after ``zxid``, which it holds."""
+        del self.records[: bisect_right(self.records, zxid, key=_zxid_of)]
+        self.base = zxid

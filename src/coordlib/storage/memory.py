@@ -1,0 +1,208 @@
+"""The log store in memory: a disk that outlives its replica, and crashes.
+
+For tests in virtual time and for ensembles that need not survive their
+process. No threads: the writes are carried out by the task that calls ``run``,
+so a crash is that task's cancellation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import attrs
+import trio
+
+from coordlib.errors import StorageError, StorageLockedError
+
+from .history import History, cut_refused, gap_refused
+from .interface import EntryKind, Recovered, Write
+
+__all__ = ["MemoryDisk", "MemoryStore"]
+
+# The newest, and one to fall back to: what the file store keeps by default.
+_SNAPSHOTS_KEPT = 2
+
+
+@attrs.define(eq=False)
+class MemoryDisk:
+    """What survives a crash. Lives outside the replica; used by one at a time.
+
+    Tests call :meth:`stall`, :meth:`resume` and :meth:`fail`; the rest is for
+    :class:`MemoryStore`.
+    """
+
+    _history: History = attrs.field(factory=History, init=False)
+    # Invariant: ascending, and the history holds each zxid.
+    _snapshots: list[tuple[int, bytes]] = attrs.field(factory=list, init=False)
+    _user: MemoryStore | None = attrs.field(default=None, init=False)
+    _stalled: bool = attrs.field(default=False, init=False)
+    _resumed: trio.lowlevel.ParkingLot = attrs.field(
+        factory=trio.lowlevel.ParkingLot, init=False
+    )
+    _error: OSError | None = attrs.field(default=None, init=False)
+
+    def stall(self) -> None:
+        """Let nothing finish from now on; nothing is lost."""
+        self._stalled = True
+
+    def resume(self) -> None:
+        """Finish what :meth:`stall` held up, and go on."""
+        self._stalled = False
+        self._resumed.unpark_all()
+
+    def fail(self, error: OSError) -> None:
+        """Let the next write fail with ``error``, once."""
+        self._error = error
+
+    def lock(self, user: MemoryStore) -> None:
+        """Let ``user`` alone use the disk.
+
+        Raises:
+          StorageLockedError: Another one does.
+
+        """
+        if self._user is not None:
+            raise StorageLockedError("another replica uses this memory disk")
+        self._user = user
+
+    def unlock(self, user: MemoryStore) -> None:
+        """Let others use the disk, if it was ``user`` who did."""
+        if self._user is user:
+            self._user = None
+
+    async def access(self, user: MemoryStore, latency: float) -> None:
+        """Pass the time of one access, however long the disk is stalled.
+
+        Raises:
+          StorageError: ``user`` has closed the disk.
+
+        """
+        await trio.sleep(latency)
+        while self._stalled:
+            await self._resumed.park()
+        if self._user is not user:
+            raise StorageError("the store is closed")
+
+    def read(self) -> Recovered:
+        """Return everything that is durable."""
+        return Recovered(
+            meta=self._history.meta,
+            base=self._history.base,
+            records=self._history.records.copy(),
+            snapshot=self._snapshots[-1] if self._snapshots else None,
+        )
+
+    def write(self, write: Write) -> None:
+        """Make ``write`` durable.
+
+        Raises:
+          StorageError: :meth:`fail` was called, or the entries make no sense.
+
+        """
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise StorageError(f"write failed: {error}") from error
+        for kind, zxid, body in write.entries:
+            if kind == EntryKind.CUT:
+                self._cut_snapshots(zxid)
+            elif kind == EntryKind.BASE:
+                self._snapshots = [(zxid, body)]
+            self._history.apply(kind, zxid, body)
+
+    def _cut_snapshots(self, zxid: int) -> None:
+        kept = [snapshot for snapshot in self._snapshots if snapshot[0] <= zxid]
+        if self._history.base and zxid and not kept:
+            raise cut_refused(zxid)
+        self._snapshots = kept
+
+    def save(self, zxid: int, body: bytes) -> None:
+        """Keep a snapshot and forget what no recovery needs any more."""
+        newest = self._snapshots[-1][0] if self._snapshots else -1
+        # A cut or a new base may have overtaken it: then it is no state of ours.
+        if zxid <= newest or not self._history.holds(zxid):
+            return
+        self._snapshots.append((zxid, body))
+        if len(self._snapshots) >= _SNAPSHOTS_KEPT:
+            del self._snapshots[:-_SNAPSHOTS_KEPT]
+            self._history.forget(self._snapshots[0][0])
+
+
+@attrs.define(eq=False)
+class MemoryStore:
+    """One replica's use of a :class:`MemoryDisk`; implements ``LogStore``.
+
+    Args:
+      disk: What survives.
+      latency: How long a batch of writes or a snapshot takes, in seconds of
+        trio's clock; 0.0 is one checkpoint.
+
+    """
+
+    _disk: MemoryDisk
+    _latency: float = attrs.field(default=0.0, kw_only=True)
+    _submitted: int = attrs.field(default=0, init=False)
+    _queue: list[Write] = attrs.field(factory=list, init=False)
+    _arrived: trio.lowlevel.ParkingLot = attrs.field(
+        factory=trio.lowlevel.ParkingLot, init=False
+    )
+
+    def recover(self) -> Recovered:
+        """Lock the disk and return what it holds.
+
+        Raises:
+          StorageLockedError: Another store uses it.
+
+        """
+        self._disk.lock(self)
+        return self._disk.read()
+
+    def submit(self, write: Write) -> None:
+        """Queue ``write``; never blocks. Durable when :meth:`run` reports it.
+
+        Raises:
+          StorageError: Its number is not the last one's plus one.
+
+        """
+        if write.io != self._submitted + 1:
+            raise gap_refused(write.io, self._submitted)
+        self._submitted = write.io
+        self._queue.append(write)
+        self._arrived.unpark()
+
+    async def run(
+        self,
+        on_durable: Callable[[int], None],
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Carry out the writes until cancelled; what is queued then is lost.
+
+        Raises:
+          StorageError: A write failed. Nothing more will be reported.
+
+        """
+        task_status.started()
+        while True:
+            while not self._queue:
+                await self._arrived.park()
+            batch, self._queue = self._queue, []
+            await self._disk.access(self, self._latency)
+            for write in batch:
+                self._disk.write(write)
+            on_durable(batch[-1].io)
+
+    async def save_snapshot(self, zxid: int, body: bytes) -> None:
+        """Keep the tree's state at ``zxid``, then purge what no recovery needs.
+
+        Does nothing when the history no longer passes through ``zxid``.
+
+        Raises:
+          StorageError: The store is closed.
+
+        """
+        await self._disk.access(self, self._latency)
+        self._disk.save(zxid, body)
+
+    def close(self) -> None:
+        """Release the disk. Idempotent."""
+        self._disk.unlock(self)
