@@ -10,8 +10,6 @@ from coordlib.errors import StorageError, StorageLockedError
 from coordlib.storage.interface import Entry, EntryKind, LogStore, Write
 from coordlib.storage.memory import MemoryDisk, MemoryStore
 
-pytestmark = pytest.mark.usefixtures("autojump_clock")
-
 
 def transaction(zxid: int) -> Entry:
     return (EntryKind.TRANSACTION, zxid, b"t%d" % zxid)
@@ -33,35 +31,46 @@ def test_it_implements_the_contract() -> None:
     assert store.recover().records == []
 
 
-async def test_a_crash_loses_what_is_queued_and_keeps_what_was_reported() -> None:
+async def test_a_crash_loses_what_is_queued_and_keeps_what_was_reported(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     disk = MemoryDisk()
     store = store_on(disk, latency=1.0)
-    durable: list[int] = []
+    durable: list[tuple[int, float]] = []
+
+    def on_durable(io: int) -> None:
+        durable.append((io, autojump_clock.current_time()))
 
     with trio.move_on_after(1.5):
         store.submit(Write(1, [transaction(1)]))
         async with trio.open_nursery() as nursery:
-            await nursery.start(store.run, durable.append)
+            await nursery.start(store.run, on_durable)
             await trio.sleep(1.1)
             store.submit(Write(2, [transaction(2)]))
     store.close()
 
-    assert durable == [1]
+    assert durable == [(1, 1.0)]
     assert zxids_on(disk) == [1]
 
 
-async def test_writes_queued_together_take_the_time_of_one() -> None:
+async def test_writes_queued_together_take_the_time_of_one(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     store = store_on(MemoryDisk(), latency=1.0)
-    durable: list[int] = []
+    durable: list[tuple[int, float]] = []
+
+    def on_durable(io: int) -> None:
+        durable.append((io, autojump_clock.current_time()))
+
     for io in (1, 2, 3):
         store.submit(Write(io, [transaction(io)]))
 
     async with trio.open_nursery() as nursery:
-        await nursery.start(store.run, durable.append)
+        await nursery.start(store.run, on_durable)
         await trio.sleep(1.5)
         nursery.cancel_scope.cancel()
 
-    assert durable == [3]
+    assert durable == [(3, 1.0)]
 
 
 async def test_a_stalled_disk_neither_finishes_nor_reports() -> None:
