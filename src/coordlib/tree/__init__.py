@@ -1,1 +1,106 @@
-"""Placeholder."""
+"""The replicated tree of znodes and sessions. Pure: no clock, no I/O, no tasks.
+
+How a write passes through::
+
+    operations ── codec ──> payload ··· agreed elsewhere ··· payload
+                                                                │
+         watches <── events ── data_tree ── mutations ── znodes, sessions
+
+* ``paths``: which strings are paths
+* ``stat``, ``operations``, ``events``: the values: metadata, questions and
+  answers, changes
+* ``codec``, ``result_codec``, ``fields``: their bytes, and how those are checked
+* ``znodes``, ``sessions``, ``digest``: the state, and the number that sums it up
+* ``mutations``: what an operation does to the znodes, by ZooKeeper's rules
+* ``data_tree``: :class:`DataTree`, which applies transactions and is read
+* ``reader``: the part of it that users see
+* ``snapshot``: its whole state as bytes
+* ``watches``: who is to be told of which change
+
+Nothing here knows how transactions come to be committed.
+"""
+
+from __future__ import annotations
+
+from .codec import (
+    Transaction,
+    decode_transaction,
+    encode_request,
+    identity_of,
+    stamp,
+)
+from .data_tree import Applied, DataTree
+from .events import EventType, TreeEvent
+from .operations import (
+    ANY_VERSION,
+    DATA_BYTES_MAX,
+    Cause,
+    Check,
+    CloseSession,
+    Create,
+    Created,
+    CreateMode,
+    Delete,
+    Multi,
+    MultiRefused,
+    OpenSession,
+    Operation,
+    Refused,
+    Result,
+    SessionOpened,
+    Set,
+    SubOperation,
+    SubResult,
+)
+from .paths import name_of, parent_of, validate_path, validate_sequential
+from .reader import TreeReader
+from .sessions import SessionRecord
+from .snapshot import Captured, capture, encode_snapshot, restore
+from .stat import Stat
+from .watches import Watch, WatchedEvent, WatchKind, WatchTable
+
+__all__ = [
+    "ANY_VERSION",
+    "DATA_BYTES_MAX",
+    "Applied",
+    "Captured",
+    "Cause",
+    "Check",
+    "CloseSession",
+    "Create",
+    "CreateMode",
+    "Created",
+    "DataTree",
+    "Delete",
+    "EventType",
+    "Multi",
+    "MultiRefused",
+    "OpenSession",
+    "Operation",
+    "Refused",
+    "Result",
+    "SessionOpened",
+    "SessionRecord",
+    "Set",
+    "Stat",
+    "SubOperation",
+    "SubResult",
+    "Transaction",
+    "TreeEvent",
+    "TreeReader",
+    "Watch",
+    "WatchKind",
+    "WatchTable",
+    "WatchedEvent",
+    "capture",
+    "decode_transaction",
+    "encode_request",
+    "encode_snapshot",
+    "identity_of",
+    "name_of",
+    "parent_of",
+    "restore",
+    "stamp",
+    "validate_path",
+    "validate_sequential",
+]

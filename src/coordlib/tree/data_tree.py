@@ -1,0 +1,295 @@
+"""The replicated state machine: transactions in, outcomes and events out.
+
+Everything the ensemble agrees upon is here: znodes and sessions, at one zxid.
+The tree knows nothing of how a transaction came to be committed, and it has no
+clock: what it needs to know is in the transaction. So all replicas that have
+applied the same transactions are equal, and :meth:`DataTree.digest` shows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import attrs
+
+from coordlib.errors import ErrorCode, NoNodeError, ProtocolError
+from coordlib.ids import SessionId
+
+from .codec import Transaction, decode_transaction, identity_of
+from .digest import DIGEST_MAX
+from .events import TreeEvent
+from .mutations import Mutation
+from .operations import (
+    Cause,
+    CloseSession,
+    Multi,
+    OpenSession,
+    Operation,
+    Refused,
+    Result,
+)
+from .paths import name_of, parent_of, validate_path
+from .sessions import SessionRecord, SessionTable
+from .stat import NO_SESSION, Stat
+from .znodes import Znode, ZnodeTable
+
+__all__ = ["Applied", "DataTree"]
+
+
+@attrs.define
+class Applied:
+    """What one transaction did. The hot path makes one for each.
+
+    Attributes:
+      zxid: The transaction.
+      session: Who asked; 0 is the ensemble itself.
+      cxid: The request's number in its session.
+      result: The outcome, refusals included.
+      events: What it changed, in order; for watches.
+      duplicate: The request was applied before: nothing changed now, and
+        ``result`` is what it resulted in then.
+      closed: The session that it ended; 0 if none.
+      cause: Why that session ended.
+
+    """
+
+    zxid: int
+    session: SessionId
+    cxid: int
+    result: Result
+    events: Sequence[TreeEvent] = ()
+    duplicate: bool = False
+    closed: SessionId = NO_SESSION
+    cause: Cause | None = None
+
+
+class DataTree:
+    """Znodes and sessions, changed by :meth:`apply` alone.
+
+    A new tree holds the root, whose stat is all zeros.
+
+    Attributes:
+      zxid: The last transaction applied; 0 before the first.
+
+    """
+
+    __slots__ = ("_by_path", "_sessions", "_znodes", "zxid")
+
+    def __init__(self) -> None:
+        self.zxid = 0
+        self._sessions = SessionTable()
+        self._znodes = ZnodeTable(self._sessions)
+        # The same dict as the table's: one step less on the way of every read.
+        self._by_path = self._znodes.by_path
+
+    def apply(self, zxid: int, payload: bytes) -> Applied:
+        """Apply one committed transaction.
+
+        Total: whatever the payload, it returns an outcome. A malformed one is
+        refused with ``BAD_ARGUMENTS`` and changes nothing but :attr:`zxid`. A
+        request of a session that does not exist is refused with
+        ``SESSION_EXPIRED``; so is the repetition of one that closed its own
+        session.
+
+        Args:
+          zxid: Above the tree's; the caller owns the order.
+          payload: What :func:`.stamp` returned.
+
+        """
+        assert zxid > self.zxid, f"{zxid} after {self.zxid}"
+        self.zxid = zxid
+        try:
+            transaction = decode_transaction(payload)
+        except ProtocolError as error:
+            session, cxid = identity_of(payload)
+            refusal = Refused(ErrorCode.BAD_ARGUMENTS, "", str(error))
+            return Applied(zxid, SessionId(session), cxid, refusal)
+        if not transaction.session:
+            return self._perform(zxid, transaction)
+        return self._perform_once(zxid, transaction)
+
+    def get(self, path: str) -> tuple[bytes, Stat]:
+        """Return the data and stat of a znode.
+
+        Raises:
+          NoNodeError: There is no such znode.
+          BadArgumentsError: ``path`` is malformed.
+
+        """
+        try:
+            znode = self._by_path[path]
+        except KeyError:
+            raise _missing(path) from None
+        return znode.data, znode.stat or znode.make_stat()
+
+    def exists(self, path: str) -> Stat | None:
+        """Return the stat of a znode, or ``None`` if there is none.
+
+        Raises:
+          BadArgumentsError: ``path`` is malformed.
+
+        """
+        znode = self._by_path.get(path)
+        if znode is None:
+            validate_path(path)
+            return None
+        return znode.stat or znode.make_stat()
+
+    def get_children(self, path: str) -> list[str]:
+        """Return the names of a znode's children, in the order of creation.
+
+        Those that one multi created are in the order of their names.
+
+        Raises:
+          NoNodeError: There is no such znode.
+          BadArgumentsError: ``path`` is malformed.
+
+        """
+        children = self._lookup(path).children
+        return [] if children is None else [name for _, name in children]
+
+    def predecessor(self, path: str, containing: str = "") -> str | None:
+        """Return the path of the sibling created last before this znode.
+
+        The order is that of czxid, and of the name where one multi created
+        both. Without ``containing`` it costs no more than a look-up, however
+        many siblings there are.
+
+        Args:
+          path: The znode.
+          containing: Only siblings with this text in their name count.
+
+        Raises:
+          NoNodeError: There is no znode at ``path``.
+          BadArgumentsError: ``path`` is malformed.
+
+        """
+        znode = self._lookup(path)
+        parent_path = parent_of(path)
+        siblings = self._by_path[parent_path].children
+        if path == "/" or siblings is None:
+            return None
+        before = siblings.bisect_left((znode.czxid, name_of(path)))
+        for _, name in siblings.islice(0, before, reverse=True):
+            if containing in name:
+                return f"{parent_path.rstrip('/')}/{name}"
+        return None
+
+    def session(self, id: SessionId) -> SessionRecord | None:
+        """Return a live session; its record is to be read only."""
+        return self._sessions.by_id.get(id)
+
+    def session_by_nonce(self, nonce: bytes) -> SessionRecord | None:
+        """Return the live session that was opened with ``nonce``."""
+        return self._sessions.with_nonce(nonce)
+
+    def sessions(self) -> list[SessionRecord]:
+        """Return all live sessions, ascending by id."""
+        return list(self._sessions.by_id.values())
+
+    def digest(self) -> int:
+        """Return 64 bits that are equal on all replicas with the same state.
+
+        Costs one hash for each znode and session changed since the last call.
+        """
+        return (self._znodes.digest() + self._sessions.digest()) & DIGEST_MAX
+
+    def znodes(self) -> dict[str, Znode]:
+        """Return every znode by path, parents first; to be read only."""
+        return self._by_path
+
+    def replace(self, zxid: int, znodes: ZnodeTable, sessions: SessionTable) -> None:
+        """Take over another state, that of a snapshot."""
+        self.zxid = zxid
+        self._sessions = sessions
+        self._znodes = znodes
+        self._by_path = znodes.by_path
+
+    def _lookup(self, path: str) -> Znode:
+        znode = self._by_path.get(path)
+        if znode is None:
+            raise _missing(path)
+        return znode
+
+    def _perform_once(self, zxid: int, transaction: Transaction) -> Applied:
+        """Apply a session's request, unless it was applied before."""
+        record = self._sessions.by_id.get(transaction.session)
+        cxid = transaction.cxid
+        if record is None:
+            refusal = Refused(
+                ErrorCode.SESSION_EXPIRED, _path_of(transaction.operation)
+            )
+            return Applied(zxid, transaction.session, cxid, refusal)
+        if cxid <= record.last_cxid:
+            outcome = record.outcome_of(cxid)
+            return Applied(zxid, record.id, cxid, outcome, duplicate=True)
+        applied = self._perform(zxid, transaction)
+        if applied.closed != record.id:
+            self._sessions.remember(
+                record, cxid, acked=transaction.acked, zxid=zxid, result=applied.result
+            )
+        return applied
+
+    def _perform(self, zxid: int, transaction: Transaction) -> Applied:
+        session, cxid = transaction.session, transaction.cxid
+        mutation = Mutation(self._znodes, zxid, transaction.time_ms, session)
+        match transaction.operation:
+            case Multi() as multi:
+                result: Result = mutation.perform_all(multi)
+            case OpenSession() as opening:
+                return self._open(zxid, transaction, opening)
+            case CloseSession() as closing:
+                return self._close(mutation, transaction, closing)
+            case operation:
+                result = mutation.perform(operation)
+        return Applied(zxid, session, cxid, result, mutation.events)
+
+    def _open(
+        self, zxid: int, transaction: Transaction, opening: OpenSession
+    ) -> Applied:
+        record = self._sessions.with_nonce(opening.nonce)
+        duplicate = record is not None
+        if record is None:
+            record = SessionRecord(
+                SessionId(zxid), opening.nonce, opening.owner, opening.timeout_ms
+            )
+            self._sessions.add(record)
+        return Applied(
+            zxid,
+            transaction.session,
+            transaction.cxid,
+            record.opened(),
+            duplicate=duplicate,
+        )
+
+    def _close(
+        self, mutation: Mutation, transaction: Transaction, closing: CloseSession
+    ) -> Applied:
+        applied = Applied(mutation.zxid, transaction.session, transaction.cxid, None)
+        record = self._sessions.by_id.get(closing.session)
+        if record is not None:
+            mutation.delete_ephemerals(list(record.ephemerals), closing.cause)
+            self._sessions.remove(record)
+            applied.events = mutation.events
+            applied.closed = record.id
+            applied.cause = closing.cause
+        return applied
+
+
+def _missing(path: str) -> NoNodeError:
+    """Return the error for a path without a znode.
+
+    Raises:
+      BadArgumentsError: It is no path at all. Looked at on a miss only, as no
+        znode has a malformed path.
+
+    """
+    validate_path(path)
+    return NoNodeError(path)
+
+
+def _path_of(operation: Operation) -> str:
+    """Return the znode that the operation names, if it names one."""
+    if isinstance(operation, Multi | OpenSession | CloseSession):
+        return ""
+    return operation.path

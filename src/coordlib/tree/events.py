@@ -1,0 +1,40 @@
+"""What changes of the tree are called."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import attrs
+
+from .operations import Cause
+
+__all__ = ["EventType", "TreeEvent"]
+
+
+class EventType(IntEnum):
+    """The kinds of change, with the numbers of ``Watcher.Event.EventType``."""
+
+    CREATED = 1
+    DELETED = 2
+    DATA_CHANGED = 3
+    # Of a parent, for every creation or deletion of a direct child.
+    CHILDREN_CHANGED = 4
+
+
+@attrs.frozen
+class TreeEvent:
+    """One znode was created or deleted, or its data was set.
+
+    Attributes:
+      kind: What happened; never :attr:`EventType.CHILDREN_CHANGED`, which
+        follows from the others.
+      path: To which znode.
+      zxid: In which transaction. Events of one multi share it.
+      cause: Why it was deleted; ``None`` for the other kinds.
+
+    """
+
+    kind: EventType
+    path: str
+    zxid: int
+    cause: Cause | None = None

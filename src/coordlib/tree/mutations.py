@@ -1,0 +1,201 @@
+"""What the operations of a session do to the znodes: checks, change, result.
+
+The order of checks and the codes are ZooKeeper's (``PrepRequestProcessor``), for
+they decide what a client is told when two things are wrong at once. A refusal
+is a value, not an exception: every replica computes the same one, and it is as
+much an outcome of the transaction as a success.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+from coordlib.errors import BadArgumentsError, ErrorCode
+from coordlib.ids import SessionId
+
+from .events import EventType, TreeEvent
+from .operations import (
+    ANY_VERSION,
+    DATA_BYTES_MAX,
+    Cause,
+    Check,
+    Create,
+    Created,
+    Delete,
+    Multi,
+    MultiRefused,
+    Refused,
+    Set,
+    SubOperation,
+    SubResult,
+)
+from .paths import validate_path
+from .stat import NO_SESSION, Stat
+from .znodes import Znode, ZnodeTable, to_int32
+
+__all__ = ["Mutation"]
+
+
+@attrs.define
+class Mutation:
+    """One transaction at work on the znodes.
+
+    Attributes:
+      znodes: What it changes.
+      zxid: The transaction.
+      time_ms: Its time.
+      session: Who asks, known to be live; or 0.
+      events: What it has changed so far, in order.
+
+    """
+
+    znodes: ZnodeTable
+    zxid: int
+    time_ms: int
+    session: SessionId
+    events: list[TreeEvent] = attrs.Factory(list)
+
+    def perform(self, operation: SubOperation) -> SubResult | Refused:
+        """Carry out one operation."""
+        match operation:
+            case Set():
+                return self._set(operation)
+            case Create():
+                return self._create(operation)
+            case Delete():
+                return self._delete(operation)
+            case Check():
+                return self._check(operation)
+
+    def perform_all(self, multi: Multi) -> list[SubResult] | MultiRefused:
+        """Carry out all operations of a multi or none of them.
+
+        Source:
+          ``DataTree.processTxn``, the case of ``OpCode.multi``.
+
+        """
+        self.znodes.begin()
+        results: list[SubResult] = []
+        for operation in multi.operations:
+            result = self.perform(operation)
+            if isinstance(result, Refused):
+                self.znodes.rollback()
+                self.events.clear()
+                return _multi_refused(multi, len(results), result)
+            results.append(result)
+        self.znodes.commit()
+        return results
+
+    def delete_ephemerals(self, paths: list[str], cause: Cause) -> None:
+        """Delete what a session leaves behind."""
+        for path in paths:
+            self._remove(path, cause)
+
+    def _create(self, operation: Create) -> Created | Refused:
+        path = operation.path
+        if operation.ephemeral and not self.session:
+            return Refused(ErrorCode.SESSION_EXPIRED, path, "no session to own it")
+        slash = path.rfind("/")
+        if slash < 0 or "\0" in path:
+            return Refused(ErrorCode.BAD_ARGUMENTS, path, "no '/' in it, or a NUL")
+        parent = self.znodes.by_path.get(path[:slash] or "/")
+        if parent is None:
+            return Refused(ErrorCode.NO_NODE, path, "its parent does not exist")
+        if operation.sequential:
+            path += f"{to_int32(parent.creates):010d}"
+        if (refusal := _bad_path(path)) is not None:
+            return refusal
+        return self._create_checked(path, operation, parent)
+
+    def _create_checked(
+        self, path: str, operation: Create, parent: Znode
+    ) -> Created | Refused:
+        """Go on with ``path``, the final one, whose shape is right."""
+        if path in self.znodes.by_path:
+            return Refused(ErrorCode.NODE_EXISTS, path)
+        if parent.ephemeral_owner:
+            return Refused(ErrorCode.NO_CHILDREN_FOR_EPHEMERALS, path)
+        if len(operation.data) > DATA_BYTES_MAX:
+            return _too_long(operation.path, operation.data)
+        znode = self.znodes.create(
+            path,
+            operation.data,
+            zxid=self.zxid,
+            time_ms=self.time_ms,
+            owner=self.session if operation.ephemeral else NO_SESSION,
+        )
+        self.events.append(TreeEvent(EventType.CREATED, path, self.zxid))
+        return Created(path, znode.make_stat())
+
+    def _delete(self, operation: Delete) -> Refused | None:
+        path = operation.path
+        if path == "/":
+            return Refused(ErrorCode.BAD_ARGUMENTS, path, "the root stays")
+        znode = self._expect(path, operation.version, operation.czxid)
+        if isinstance(znode, Refused):
+            return znode
+        if znode.children:
+            return Refused(ErrorCode.NOT_EMPTY, path)
+        self._remove(path, Cause.DELETED)
+        return None
+
+    def _set(self, operation: Set) -> Stat | Refused:
+        path, data = operation.path, operation.data
+        if len(data) > DATA_BYTES_MAX:
+            return _too_long(path, data)
+        znode = self._expect(path, operation.version, 0)
+        if isinstance(znode, Refused):
+            return znode
+        version = to_int32(znode.version + 1)
+        # Nobody could ask for version -1: it means "any" (ZOOKEEPER-4743).
+        if version == ANY_VERSION:
+            version = 0
+        self.znodes.set_data(
+            path, data, version=version, zxid=self.zxid, time_ms=self.time_ms
+        )
+        self.events.append(TreeEvent(EventType.DATA_CHANGED, path, self.zxid))
+        return znode.make_stat()
+
+    def _check(self, operation: Check) -> Refused | None:
+        found = self._expect(operation.path, operation.version, operation.czxid)
+        return found if isinstance(found, Refused) else None
+
+    def _expect(self, path: str, version: int, czxid: int) -> Znode | Refused:
+        """Return the znode if it is there and is the expected one."""
+        znode = self.znodes.by_path.get(path)
+        if znode is None:
+            return _bad_path(path) or Refused(ErrorCode.NO_NODE, path)
+        if czxid not in (0, znode.czxid):
+            reason = f"created by {znode.czxid}, not by {czxid}"
+            return Refused(ErrorCode.BAD_VERSION, path, reason)
+        if version not in (ANY_VERSION, znode.version):
+            reason = f"has version {znode.version}, not {version}"
+            return Refused(ErrorCode.BAD_VERSION, path, reason)
+        return znode
+
+    def _remove(self, path: str, cause: Cause) -> None:
+        self.znodes.delete(path, zxid=self.zxid)
+        self.events.append(TreeEvent(EventType.DELETED, path, self.zxid, cause))
+
+
+def _bad_path(path: str) -> Refused | None:
+    """Return the refusal of a malformed path."""
+    try:
+        validate_path(path)
+    except BadArgumentsError as error:
+        return Refused(ErrorCode.BAD_ARGUMENTS, path, error.reason)
+    return None
+
+
+def _too_long(path: str, data: bytes) -> Refused:
+    reason = f"{len(data)} bytes of data, more than {DATA_BYTES_MAX}"
+    return Refused(ErrorCode.BAD_ARGUMENTS, path, reason)
+
+
+def _multi_refused(multi: Multi, failed_at: int, refusal: Refused) -> MultiRefused:
+    before = [Refused(ErrorCode.OK, part.path) for part in multi.operations[:failed_at]]
+    after = [
+        Refused(ErrorCode.RUNTIME_INCONSISTENCY, part.path)
+        for part in multi.operations[failed_at + 1 :]
+    ]
+    return MultiRefused((*before, refusal, *after), failed_at)

@@ -1,0 +1,252 @@
+"""What a session may ask of the tree, and what it is answered.
+
+Plain values. What an operation does is in :mod:`.mutations` and
+:mod:`.data_tree`; its bytes are in :mod:`.codec`.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import attrs
+
+from coordlib.errors import ErrorCode
+from coordlib.ids import SessionId
+
+from .stat import Stat
+
+__all__ = [
+    "ANY_VERSION",
+    "DATA_BYTES_MAX",
+    "Cause",
+    "Check",
+    "CloseSession",
+    "Create",
+    "CreateMode",
+    "Created",
+    "Delete",
+    "Multi",
+    "MultiRefused",
+    "OpenSession",
+    "Operation",
+    "Refused",
+    "Result",
+    "SessionOpened",
+    "Set",
+    "SubOperation",
+    "SubResult",
+]
+
+ANY_VERSION = -1
+"""Matches every version of a znode. No znode ever has this version."""
+
+DATA_BYTES_MAX = 1 << 20
+"""The longest data of a znode: ZooKeeper's ``jute.maxbuffer``. Part of the
+replicated rules: members with another value would apply another history."""
+
+
+class CreateMode(IntEnum):
+    """The kinds of znodes, with ZooKeeper's numbers.
+
+    4 (container), 5 and 6 (TTL) are reserved.
+    """
+
+    PERSISTENT = 0
+    EPHEMERAL = 1
+    PERSISTENT_SEQUENTIAL = 2
+    EPHEMERAL_SEQUENTIAL = 3
+
+
+class Cause(IntEnum):
+    """Why a znode or a session is no more."""
+
+    # Somebody deleted the znode.
+    DELETED = 1
+    # Its session was closed by its user.
+    CLOSED = 2
+    # Its session was not heard of for its timeout.
+    EXPIRED = 3
+
+
+@attrs.frozen
+class Create:
+    """Make a znode.
+
+    Attributes:
+      path: Where. With ``sequential``, the tree appends a number.
+      data: At most :data:`DATA_BYTES_MAX` bytes.
+      ephemeral: It is deleted with the session that creates it.
+      sequential: Append the count of children ever created at this parent, in
+        ten digits. Beyond 2147483647 the count goes on at -2147483648, as in
+        ZooKeeper; order by ``czxid`` instead.
+
+    """
+
+    path: str
+    data: bytes = b""
+    ephemeral: bool = attrs.field(default=False, kw_only=True)
+    sequential: bool = attrs.field(default=False, kw_only=True)
+
+    @property
+    def mode(self) -> CreateMode:
+        """The same choice as ZooKeeper's number."""
+        return CreateMode(self.ephemeral + 2 * self.sequential)
+
+
+@attrs.frozen
+class Delete:
+    """Delete a znode without children.
+
+    Attributes:
+      path: Which.
+      version: Only if it has this :attr:`Stat.version`.
+      czxid: Only if it is this incarnation of the path; 0 accepts any. A znode
+        made anew begins again with version 0, so a version alone may match a
+        stranger's znode.
+
+    """
+
+    path: str
+    version: int = ANY_VERSION
+    czxid: int = 0
+
+
+@attrs.frozen
+class Set:
+    """Replace the data of a znode.
+
+    Attributes:
+      path: Which.
+      data: At most :data:`DATA_BYTES_MAX` bytes.
+      version: Only if it has this :attr:`Stat.version`.
+
+    """
+
+    path: str
+    data: bytes
+    version: int = ANY_VERSION
+
+
+@attrs.frozen
+class Check:
+    """Change nothing, but be refused unless the znode is there and as expected.
+
+    Attributes:
+      path: Which.
+      version: The :attr:`Stat.version` it should have.
+      czxid: The incarnation it should be; 0 accepts any.
+
+    """
+
+    path: str
+    version: int = ANY_VERSION
+    czxid: int = 0
+
+
+SubOperation = Create | Delete | Set | Check
+
+
+@attrs.frozen
+class Multi:
+    """All of these, in order, each seeing the earlier ones' effects; or none."""
+
+    operations: tuple[SubOperation, ...]
+
+
+@attrs.frozen
+class OpenSession:
+    """Open a session, or find it again.
+
+    Attributes:
+      nonce: 1 to 64 bytes, random, which name this wish: while the session
+        lives, asking again with the same nonce answers the same session.
+      owner: 16 bytes: the incarnation of the replica that keeps it.
+      timeout_ms: The ensemble expires it after this many milliseconds' silence.
+
+    """
+
+    nonce: bytes
+    owner: bytes
+    timeout_ms: int
+
+
+@attrs.frozen
+class CloseSession:
+    """End a session and delete its ephemerals.
+
+    Attributes:
+      session: Which. One that does not exist is fine: nothing happens.
+      cause: :attr:`Cause.CLOSED` or :attr:`Cause.EXPIRED`.
+
+    """
+
+    session: SessionId
+    cause: Cause
+
+
+Operation = Create | Delete | Set | Check | Multi | OpenSession | CloseSession
+
+
+@attrs.frozen
+class Created:
+    """A znode was made.
+
+    Attributes:
+      path: Its path, with the number if it is sequential.
+      stat: Its stat at birth.
+
+    """
+
+    path: str
+    stat: Stat
+
+
+@attrs.frozen
+class SessionOpened:
+    """A session is open; or was already, with the same nonce."""
+
+    session: SessionId
+    nonce: bytes
+    owner: bytes
+
+
+@attrs.frozen
+class Refused:
+    """The operation was refused and changed nothing.
+
+    Attributes:
+      code: Why. :attr:`ErrorCode.SESSION_EXPIRED`: its session does not exist.
+      path: The znode in question, as the operation named it; may be empty.
+      reason: For people.
+
+    """
+
+    code: ErrorCode
+    path: str
+    reason: str = ""
+
+
+@attrs.frozen
+class MultiRefused:
+    """One operation of a multi was refused, so nothing changed.
+
+    Attributes:
+      refusals: One for each operation, with ZooKeeper's codes:
+        :attr:`ErrorCode.OK` before the failed one (rolled back), and
+        :attr:`ErrorCode.RUNTIME_INCONSISTENCY` after it (not tried).
+      failed_at: The index of the failed one.
+
+    """
+
+    refusals: tuple[Refused, ...]
+    failed_at: int
+
+
+SubResult = Created | Stat | None
+"""Of a :class:`Create`, of a :class:`Set`, of a :class:`Delete` or :class:`Check`."""
+
+Result = (
+    Created | Stat | list[SubResult] | SessionOpened | Refused | MultiRefused | None
+)
+"""What applying an operation gave. The list is a :class:`Multi`'s; ``None`` is
+also a :class:`CloseSession`'s."""

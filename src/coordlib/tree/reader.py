@@ -1,0 +1,62 @@
+"""What may be read of a tree without waiting: ``ensemble.tree``."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from .stat import Stat
+
+__all__ = ["TreeReader"]
+
+
+class TreeReader(Protocol):
+    """One replica's tree as it is now; other members may be ahead or behind.
+
+    Nothing changes between two reads without a checkpoint between them.
+    """
+
+    @property
+    def zxid(self) -> int:
+        """The last transaction applied; 0 before the first."""
+        ...
+
+    def get(self, path: str) -> tuple[bytes, Stat]:
+        """Return the data and stat of a znode.
+
+        Raises:
+          NoNodeError: There is no such znode.
+          BadArgumentsError: ``path`` is malformed.
+
+        """
+        ...
+
+    def exists(self, path: str) -> Stat | None:
+        """Return the stat of a znode, or ``None`` if there is none.
+
+        Raises:
+          BadArgumentsError: ``path`` is malformed.
+
+        """
+        ...
+
+    def get_children(self, path: str) -> list[str]:
+        """Return the names of a znode's children, in the order of creation.
+
+        Raises:
+          NoNodeError: There is no such znode.
+          BadArgumentsError: ``path`` is malformed.
+
+        """
+        ...
+
+    def predecessor(self, path: str, containing: str = "") -> str | None:
+        """Return the path of the sibling created last before this znode.
+
+        Only siblings with ``containing`` in their name count.
+
+        Raises:
+          NoNodeError: There is no znode at ``path``.
+          BadArgumentsError: ``path`` is malformed.
+
+        """
+        ...

@@ -1,0 +1,220 @@
+"""The znodes and the few primitives that change them.
+
+The primitives keep every index right (children, ephemerals, digest) and can be
+taken back, which a multi needs. They check nothing: whether a change is allowed
+is decided in :mod:`.mutations`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import attrs
+from sortedcontainers import SortedList
+
+from coordlib.ids import SessionId
+
+from .digest import DigestSum
+from .paths import name_of, parent_of
+from .sessions import SessionTable
+from .stat import NO_SESSION, Stat
+
+__all__ = ["Znode", "ZnodeTable", "to_int32"]
+
+
+def to_int32(number: int) -> int:
+    """Return ``number`` as Java's ``int`` would hold it."""
+    return (number + 0x80000000 & 0xFFFFFFFF) - 0x80000000
+
+
+@attrs.define(eq=False)
+class Znode:
+    """One record of the tree; see :class:`.Stat` for most fields.
+
+    Attributes:
+      creates: How many children were ever created here: ZooKeeper's persisted
+        ``cversion``, the source of sequence numbers.
+      children: Czxid and name of each child, ascending; ``None`` until there is
+        one, because most znodes are leaves.
+      stat: What :meth:`ZnodeTable.stat_of` built since the last change.
+      digest: See :class:`~.digest.Digestible`.
+
+    """
+
+    data: bytes
+    czxid: int
+    mzxid: int
+    pzxid: int
+    ctime: int
+    mtime: int
+    version: int
+    ephemeral_owner: SessionId
+    creates: int = 0
+    children: SortedList[tuple[int, str]] | None = None
+    stat: Stat | None = None
+    digest: int | None = None
+
+    def make_stat(self) -> Stat:
+        """Build the stat and keep it."""
+        children = 0 if self.children is None else len(self.children)
+        self.stat = Stat(
+            self.czxid,
+            self.mzxid,
+            self.pzxid,
+            self.ctime,
+            self.mtime,
+            self.version,
+            to_int32(2 * self.creates - children),
+            0,
+            self.ephemeral_owner,
+            len(self.data),
+            children,
+        )
+        return self.stat
+
+
+class ZnodeTable:
+    """Every znode by its path, the root included.
+
+    Args:
+      sessions: Holds the owner of every ephemeral.
+      root: The znode at ``"/"``; without it, a new one.
+
+    """
+
+    __slots__ = ("_digests", "_sessions", "_undo", "by_path")
+
+    def __init__(self, sessions: SessionTable, root: Znode | None = None) -> None:
+        if root is None:
+            root = Znode(b"", 0, 0, 0, 0, 0, 0, NO_SESSION)
+        # Invariant: a parent stands before its children.
+        self.by_path: dict[str, Znode] = {"/": root}
+        self._sessions = sessions
+        self._digests = DigestSum(_describe)
+        # What takes back the changes since begin(); None outside of a multi.
+        self._undo: list[Callable[[], None]] | None = None
+        self._digests.add("/", root)
+
+    def create(
+        self, path: str, data: bytes, *, zxid: int, time_ms: int, owner: SessionId
+    ) -> Znode:
+        """Add a znode, whose parent is there, and count it at its parent."""
+        parent_path = parent_of(path)
+        parent = self.by_path[parent_path]
+        if self._undo is not None:
+            undo = partial(self._uncreate, path, parent.creates, parent.pzxid)
+            self._undo.append(undo)
+        znode = Znode(data, zxid, zxid, zxid, time_ms, time_ms, 0, owner)
+        self.link(path, znode, parent)
+        parent.creates += 1
+        parent.pzxid = zxid
+        self._touch(parent_path, parent)
+        return znode
+
+    def delete(self, path: str, *, zxid: int) -> None:
+        """Take away a znode that has no children and is not the root."""
+        parent_path = parent_of(path)
+        parent = self.by_path[parent_path]
+        znode = self.by_path[path]
+        if self._undo is not None:
+            self._undo.append(partial(self._undelete, path, znode, parent.pzxid))
+        self._unlink(path, znode, parent)
+        parent.pzxid = zxid
+        self._touch(parent_path, parent)
+
+    def set_data(
+        self, path: str, data: bytes, *, version: int, zxid: int, time_ms: int
+    ) -> Znode:
+        """Replace the data of a znode and give it this version."""
+        znode = self.by_path[path]
+        if self._undo is not None:
+            before = (znode.data, znode.version, znode.mzxid, znode.mtime)
+            self._undo.append(partial(self._unset, path, znode, before))
+        znode.data = data
+        znode.version = version
+        znode.mzxid = zxid
+        znode.mtime = time_ms
+        self._touch(path, znode)
+        return znode
+
+    def begin(self) -> None:
+        """From here on, note how to take each change back."""
+        self._undo = []
+
+    def commit(self) -> None:
+        """Keep the changes since :meth:`begin`."""
+        self._undo = None
+
+    def rollback(self) -> None:
+        """Take back the changes since :meth:`begin`, so that no trace remains."""
+        changes = self._undo
+        assert changes is not None
+        self._undo = None
+        for undo in reversed(changes):
+            undo()
+
+    def link(self, path: str, znode: Znode, parent: Znode) -> None:
+        """Enter a znode in every index; its parent's own fields stay as they are."""
+        if parent.children is None:
+            parent.children = SortedList()
+        parent.children.add((znode.czxid, name_of(path)))
+        if znode.ephemeral_owner:
+            self._sessions.by_id[znode.ephemeral_owner].ephemerals.add(path)
+        self.by_path[path] = znode
+        self._digests.add(path, znode)
+
+    def digest(self) -> int:
+        """Return the sum over all znodes."""
+        return self._digests.value()
+
+    def _unlink(self, path: str, znode: Znode, parent: Znode) -> None:
+        """Undo :meth:`link`."""
+        assert parent.children is not None
+        parent.children.remove((znode.czxid, name_of(path)))
+        if znode.ephemeral_owner:
+            self._sessions.by_id[znode.ephemeral_owner].ephemerals.remove(path)
+        del self.by_path[path]
+        self._digests.remove(path, znode)
+
+    def _touch(self, path: str, znode: Znode) -> None:
+        """Drop what was computed from a znode that has just changed."""
+        znode.stat = None
+        if znode.digest is not None:
+            self._digests.change(path, znode)
+
+    def _uncreate(self, path: str, creates: int, pzxid: int) -> None:
+        parent_path = parent_of(path)
+        parent = self.by_path[parent_path]
+        self._unlink(path, self.by_path[path], parent)
+        parent.creates = creates
+        parent.pzxid = pzxid
+        self._touch(parent_path, parent)
+
+    def _undelete(self, path: str, znode: Znode, pzxid: int) -> None:
+        parent_path = parent_of(path)
+        parent = self.by_path[parent_path]
+        self.link(path, znode, parent)
+        parent.pzxid = pzxid
+        self._touch(parent_path, parent)
+
+    def _unset(
+        self, path: str, znode: Znode, before: tuple[bytes, int, int, int]
+    ) -> None:
+        znode.data, znode.version, znode.mzxid, znode.mtime = before
+        self._touch(path, znode)
+
+
+def _describe(path: str, znode: Znode) -> object:
+    return [
+        path,
+        znode.data,
+        znode.czxid,
+        znode.mzxid,
+        znode.pzxid,
+        znode.ctime,
+        znode.mtime,
+        znode.version,
+        znode.ephemeral_owner,
+        znode.creates,
+    ]
