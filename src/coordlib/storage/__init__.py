@@ -1,6 +1,12 @@
 """The disk: one ordered durable stream per member.
 
 * ``interface``: the contract, :class:`LogStore`
-* ``memory``: the same contract in memory, with crashes, for tests
-* ``file``: segments and snapshots in a data directory
+* ``history``: what the stream amounts to
+* ``memory``: the contract in memory, with crashes, for tests
+* ``file``: the contract in a data directory; its parts, from the bytes up:
+
+  * ``record``, ``snapshot``: the formats
+  * ``directory``: the lock, the names, the few ways to change a file
+  * ``log``: appends and purges, in an order that any crash may interrupt
+  * ``recovery``: reads it all and tells a torn end from damage
 """

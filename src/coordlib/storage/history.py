@@ -1,7 +1,8 @@
 """What the durable stream amounts to: metadata, a base and the records after it.
 
-The one interpretation of the entries, used by every store that recovers from
-them. Pure; it knows no file and no snapshot's bytes.
+:class:`History` is the whole of it, for those that recover; :class:`Course`
+only tells which zxids it passes through, for those that write. Pure; no file
+and no snapshot's bytes are known here.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from coordlib.ids import format_zxid
 
 from .interface import EntryKind
 
-__all__ = ["History", "cut_refused", "gap_refused", "order_refused"]
+__all__ = ["Course", "History", "cut_refused", "gap_refused", "order_refused"]
 
 
 def _zxid_of(record: tuple[int, bytes]) -> int:
@@ -93,3 +94,54 @@ class History:
         """Let the history begin after ``zxid``, which it holds."""
         del self.records[: bisect_right(self.records, zxid, key=_zxid_of)]
         self.base = zxid
+
+
+@attrs.define
+class Course:
+    """The zxids of a history, in little space: they mostly count up by one.
+
+    Attributes:
+      base: The zxid after which the others begin.
+
+    """
+
+    base: int
+    # Invariant: ascending and apart; first and last zxid of each run.
+    _firsts: list[int] = attrs.field(factory=list, init=False)
+    _lasts: list[int] = attrs.field(factory=list, init=False)
+
+    @property
+    def last(self) -> int:
+        """The last zxid; ``base`` when there is no other."""
+        return self._lasts[-1] if self._lasts else self.base
+
+    def append(self, zxid: int) -> None:
+        """Go on to ``zxid``.
+
+        Raises:
+          StorageError: It does not come after the last one.
+
+        """
+        last = self.last
+        if zxid <= last:
+            raise order_refused(zxid, last)
+        if zxid == last + 1 and self._lasts:
+            self._lasts[-1] = zxid
+        else:
+            self._firsts.append(zxid)
+            self._lasts.append(zxid)
+
+    def cut(self, zxid: int) -> None:
+        """Forget what lies beyond ``zxid``."""
+        runs = bisect_right(self._firsts, zxid)
+        del self._firsts[runs:], self._lasts[runs:]
+        if runs:
+            self._lasts[-1] = min(self._lasts[-1], zxid)
+        self.base = min(self.base, zxid)
+
+    def holds(self, zxid: int) -> bool:
+        """Tell whether the history passes through ``zxid``."""
+        if zxid == self.base:
+            return True
+        runs = bisect_right(self._firsts, zxid)
+        return runs > 0 and zxid <= self._lasts[runs - 1]

@@ -1,0 +1,289 @@
+"""The data directory: its lock, its file names and its few ways to write.
+
+It knows no format. Every change goes through a :class:`System`, so that tests
+can stop, break or undo any single step. ``OSError`` passes through here; the
+file store translates it.
+
+Relied on, no more (ALICE, OSDI'14): a synced file keeps its content, a synced
+directory keeps its names, and a rename is atomic.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import re
+from pathlib import Path
+from typing import Protocol
+
+import attrs
+
+from coordlib.errors import StorageError, StorageLockedError
+
+__all__ = [
+    "OS",
+    "Contents",
+    "Directory",
+    "System",
+    "segment_name",
+    "snapshot_name",
+    "temporary_name",
+]
+
+_LOCK = "LOCK"
+_TEMPORARY = "tmp."
+_NAME = re.compile(
+    r"(?P<kind>log|snapshot|tmp\.(?:log|snapshot))\.(?P<id>[0-9a-f]{16})"
+)
+_FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW
+
+
+def segment_name(number: int) -> str:
+    """Return the name of the log's segment ``number``."""
+    return f"log.{number:016x}"
+
+
+def snapshot_name(zxid: int) -> str:
+    """Return the name of the snapshot at ``zxid``."""
+    return f"snapshot.{zxid:016x}"
+
+
+def temporary_name(purpose: str, number: int) -> str:
+    """Return the name of a file until it is complete; removed at the next start.
+
+    Args:
+      purpose: Lower-case letters. What is written at the same time by two
+        threads has two purposes.
+      number: The number in its final name.
+
+    """
+    return f"tmp.{purpose}.{number:016x}"
+
+
+class System(Protocol):
+    """The calls that change files; each may raise ``OSError``."""
+
+    def open(self, name: str, flags: int, *, dir_fd: int) -> int:
+        """Return a descriptor; new files are for their owner alone."""
+        ...
+
+    def write(self, fd: int, data: memoryview) -> int:
+        """Write a beginning of ``data`` and return how much it was."""
+        ...
+
+    def truncate(self, fd: int, size: int) -> None:
+        """Cut the file to ``size`` bytes."""
+        ...
+
+    def sync(self, fd: int) -> None:
+        """Make the content and size of a file durable."""
+        ...
+
+    def sync_directory(self, fd: int) -> None:
+        """Make the names in a directory durable."""
+        ...
+
+    def rename(self, old: str, new: str, *, dir_fd: int) -> None:
+        """Give a file another name, atomically, in place of any that had it."""
+        ...
+
+    def unlink(self, name: str, *, dir_fd: int) -> None:
+        """Remove a file."""
+        ...
+
+
+@attrs.frozen
+class _OS:
+    """The operating system itself."""
+
+    def open(self, name: str, flags: int, *, dir_fd: int) -> int:
+        return os.open(name, flags, mode=0o600, dir_fd=dir_fd)
+
+    def write(self, fd: int, data: memoryview) -> int:
+        return os.write(fd, data)
+
+    def truncate(self, fd: int, size: int) -> None:
+        os.ftruncate(fd, size)
+
+    def sync(self, fd: int) -> None:
+        os.fdatasync(fd) if hasattr(os, "fdatasync") else os.fsync(fd)
+
+    def sync_directory(self, fd: int) -> None:
+        # Not fdatasync: ext4 may take a new name for mere metadata.
+        os.fsync(fd)
+
+    def rename(self, old: str, new: str, *, dir_fd: int) -> None:
+        os.rename(old, new, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+
+    def unlink(self, name: str, *, dir_fd: int) -> None:
+        os.unlink(name, dir_fd=dir_fd)
+
+
+OS: System = _OS()
+
+
+@attrs.frozen
+class Contents:
+    """Which of our files there are.
+
+    Attributes:
+      segments: Numbers, ascending.
+      snapshots: Zxids, ascending.
+      temporary: Names of files that never got their final name.
+
+    """
+
+    segments: list[int]
+    snapshots: list[int]
+    temporary: list[str]
+
+
+@attrs.define(eq=False)
+class Directory:
+    """An open, locked data directory."""
+
+    path: Path
+    _fd: int
+    _lock_fd: int
+    _system: System
+
+    @staticmethod
+    def open(path: Path, system: System) -> Directory:
+        """Make the directory where it is missing, open it and lock it.
+
+        Raises:
+          StorageLockedError: Another replica has it.
+          StorageError: It is no directory, or a symbolic link.
+
+        """
+        _make(path)
+        if path.is_symlink():
+            raise StorageError(f"{path} is a symbolic link; name the directory itself")
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | _FLAGS)
+        try:
+            lock_fd = _lock(path, fd, system)
+        except BaseException:
+            os.close(fd)
+            raise
+        return Directory(path, fd, lock_fd, system)
+
+    def contents(self) -> Contents:
+        """List our files; other names are left alone."""
+        contents = Contents([], [], [])
+        for name in sorted(os.listdir(self._fd)):
+            match = _NAME.fullmatch(name)
+            if match is None:
+                continue
+            if match["kind"] == "log":
+                contents.segments.append(int(match["id"], 16))
+            elif match["kind"] == "snapshot":
+                contents.snapshots.append(int(match["id"], 16))
+            else:
+                contents.temporary.append(name)
+        return contents
+
+    def read(self, name: str) -> bytes:
+        """Return the content of a file."""
+        fd = os.open(name, os.O_RDONLY | _FLAGS, dir_fd=self._fd)
+        with open(fd, "rb") as file:
+            return file.read()
+
+    def read_durable(self, name: str) -> bytes:
+        """Return what a power loss right now would leave of a file.
+
+        After ``kill -9`` the page cache holds bytes that were never synced;
+        after a failed sync it holds bytes that the disk has not got and that
+        count as clean (ATC'20). So: sync, forget the clean pages, read.
+        """
+        fd = os.open(name, os.O_RDONLY | _FLAGS, dir_fd=self._fd)
+        with open(fd, "rb") as file:
+            self._system.sync(fd)
+            if hasattr(os, "posix_fadvise"):
+                os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+            return file.read()
+
+    def stage(self, aside: str, content: bytes) -> None:
+        """Write a file aside, durably; :meth:`publish` gives it its name.
+
+        Raises:
+          StorageError: It does not read back as it was written.
+
+        """
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _FLAGS
+        fd = self._system.open(aside, flags, dir_fd=self._fd)
+        try:
+            self.append(fd, content)
+        finally:
+            os.close(fd)
+        if self.read(aside) != content:
+            raise StorageError(f"{self.path / aside} does not read back as written")
+
+    def publish(self, aside: str, name: str) -> None:
+        """Give a staged file its name, durably."""
+        self._system.rename(aside, name, dir_fd=self._fd)
+        self.sync()
+
+    def open_end(self, name: str) -> int:
+        """Open a file for :meth:`append`; the caller closes the descriptor."""
+        return self._system.open(
+            name, os.O_WRONLY | os.O_APPEND | _FLAGS, dir_fd=self._fd
+        )
+
+    def append(self, fd: int, content: bytes) -> None:
+        """Write at the end and wait until it is durable."""
+        rest = memoryview(content)
+        while rest:
+            written = self._system.write(fd, rest)
+            # Zero for ever would be a loop without end.
+            if written <= 0:
+                raise OSError(errno.EIO, "nothing was written")
+            rest = rest[written:]
+        self._system.sync(fd)
+
+    def truncate(self, name: str, size: int) -> None:
+        """Cut a file to ``size`` bytes, durably."""
+        fd = self._system.open(name, os.O_WRONLY | _FLAGS, dir_fd=self._fd)
+        try:
+            self._system.truncate(fd, size)
+            self._system.sync(fd)
+        finally:
+            os.close(fd)
+
+    def remove(self, name: str) -> None:
+        """Remove a file; durable after :meth:`sync`."""
+        self._system.unlink(name, dir_fd=self._fd)
+
+    def sync(self) -> None:
+        """Make all names durable."""
+        self._system.sync_directory(self._fd)
+
+    def close(self) -> None:
+        """Release the lock. Once only."""
+        os.close(self._lock_fd)
+        os.close(self._fd)
+
+
+def _make(path: Path) -> None:
+    """Make the missing ones of ``path`` and its parents, durably."""
+    missing = [p for p in (path, *path.parents) if not os.path.lexists(p)]
+    for directory in reversed(missing):
+        directory.mkdir(0o700, exist_ok=True)
+        fd = os.open(directory.parent, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+def _lock(path: Path, dir_fd: int, system: System) -> int:
+    lock_fd = system.open(_LOCK, os.O_RDWR | os.O_CREAT | _FLAGS, dir_fd=dir_fd)
+    try:
+        # Not lockf: that lock would not keep a second replica of this process out.
+        fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BaseException as error:
+        os.close(lock_fd)
+        if isinstance(error, BlockingIOError):
+            raise StorageLockedError(f"another replica uses {path}") from error
+        raise
+    return lock_fd

@@ -1,0 +1,243 @@
+"""The log store in a data directory, with the one thread that waits for disks.
+
+The thread drains the queue, so writes that arrive during a sync share the next
+one. What the bytes mean, and in which order they are written, is ``log``'s.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from queue import SimpleQueue
+
+import attrs
+import trio
+
+from coordlib.errors import StorageError
+
+from .directory import OS, Directory, System
+from .history import gap_refused
+from .interface import Recovered, Write
+from .log import Bounds, Log
+from .record import Identity
+from .recovery import recover
+
+__all__ = ["FileStore"]
+
+# A disk that hangs longer than this must not keep the program from ending.
+_JOIN_TIMEOUT = 10.0
+
+
+@attrs.define(eq=False)
+class _Publish:
+    """Asks the thread to make a staged snapshot count."""
+
+    zxid: int
+    done: bool = False
+    # Set when it is done, and when it never will be.
+    settled: trio.Event = attrs.Factory(trio.Event)
+
+
+@attrs.define(eq=False)
+class FileStore:
+    """One member's durable state in a directory; implements ``LogStore``.
+
+    Args:
+      directory: Made, with its parents, if missing; readable by its owner only.
+      member: The member's id. The directory remembers it.
+      name: The name of the ensemble. The directory remembers it.
+      segment_bytes_max: When to go on in a new file of the log.
+      snapshots_kept: How many snapshots to keep, at least 1. The log is kept
+        from the oldest of them on.
+      system: Carries out every change of a file.
+
+    """
+
+    _path: Path = attrs.field(alias="directory")
+    _member: int = attrs.field(kw_only=True)
+    _name: str = attrs.field(kw_only=True)
+    _segment_bytes_max: int = attrs.field(default=64 << 20, kw_only=True)
+    _snapshots_kept: int = attrs.field(default=2, kw_only=True)
+    _system: System = attrs.field(default=OS, kw_only=True)
+    _directory: Directory | None = attrs.field(default=None, init=False)
+    _log: Log | None = attrs.field(default=None, init=False)
+    _submitted: int = attrs.field(default=0, init=False)
+    # Writes, snapshots to publish; None only wakes the thread.
+    _queue: SimpleQueue[Write | _Publish | None] = attrs.field(
+        factory=SimpleQueue, init=False
+    )
+    _thread: threading.Thread | None = attrs.field(default=None, init=False)
+    _stopping: bool = attrs.field(default=False, init=False)
+    # What ended the thread, unless it was asked to stop.
+    _error: BaseException | None = attrs.field(default=None, init=False)
+    _saving: trio.Lock = attrs.field(factory=trio.Lock, init=False)
+    _publish: _Publish | None = attrs.field(default=None, init=False)
+
+    def recover(self) -> Recovered:
+        """Lock the directory and read all of it. Blocking; once, before the rest.
+
+        Raises:
+          StorageLockedError: Another replica uses it.
+          ForeignStorageError: It belongs to another ensemble or member.
+          CorruptLogError: It is damaged where no crash can have done it; the
+            directory is left as it is.
+          StorageError: The operating system refused.
+
+        """
+        identity = Identity(self._member, self._name)
+        bounds = Bounds(self._segment_bytes_max, self._snapshots_kept)
+        with _os_errors_about(self._path):
+            directory = Directory.open(self._path, self._system)
+            try:
+                recovered, position = recover(directory, identity)
+                log = Log(directory, identity, bounds, position)
+                log.open()
+            except BaseException:
+                directory.close()
+                raise
+        self._directory, self._log = directory, log
+        return recovered
+
+    def submit(self, write: Write) -> None:
+        """Queue ``write``; never blocks. Durable when :meth:`run` reports it.
+
+        Raises:
+          StorageError: Its number is not the last one's plus one.
+
+        """
+        if write.io != self._submitted + 1:
+            raise gap_refused(write.io, self._submitted)
+        self._submitted = write.io
+        self._queue.put(write)
+
+    async def run(
+        self,
+        on_durable: Callable[[int], None],
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Carry out the writes until cancelled; what is queued then is lost.
+
+        Raises:
+          StorageError: A write or a sync failed. Nothing more will be reported.
+
+        """
+        assert self._log is not None, "recover first"
+        token = trio.lowlevel.current_trio_token()
+        ended = trio.Event()
+        thread = threading.Thread(
+            target=self._main,
+            args=(self._log, token, on_durable, ended),
+            name=f"coordlib log {self._path}",
+            daemon=True,
+        )
+        self._thread = thread
+        thread.start()
+        task_status.started()
+        try:
+            await ended.wait()
+        finally:
+            self._stopping = True
+            self._queue.put(None)
+            # It finishes the batch in hand. Real time bounds the wait, since a
+            # virtual clock would jump over it.
+            with trio.CancelScope(shield=True):
+                await trio.to_thread.run_sync(thread.join, _JOIN_TIMEOUT)
+            if self._publish is not None:
+                self._publish.settled.set()
+        assert self._error is not None, "only an error ends the thread"
+        raise self._error
+
+    async def save_snapshot(self, zxid: int, body: bytes) -> None:
+        """Keep the tree's state at ``zxid``, then purge what no recovery needs.
+
+        Does nothing when the history no longer passes through ``zxid``. The
+        large write is done in a thread of its own and does not hold up the log.
+
+        Raises:
+          StorageError: The operating system refused, or the store has stopped.
+
+        """
+        assert self._log is not None, "recover first"
+        async with self._saving:
+            await trio.to_thread.run_sync(self._stage, self._log, zxid, body)
+            if self._stopping:
+                raise StorageError(f"{self._path}: the store has stopped")
+            publish = self._publish = _Publish(zxid)
+            self._queue.put(publish)
+            await publish.settled.wait()
+            if not publish.done:
+                raise StorageError(f"{self._path}: the store has stopped")
+
+    def close(self) -> None:
+        """Release files and the lock. Idempotent."""
+        if self._thread is not None and self._thread.is_alive():
+            # A hanging disk: the directory is in use until the process ends.
+            return
+        if self._log is not None and self._directory is not None:
+            self._log.close()
+            self._directory.close()
+        self._log = self._directory = None
+
+    def _stage(self, log: Log, zxid: int, body: bytes) -> None:
+        with _os_errors_about(self._path):
+            log.stage_snapshot(zxid, body)
+
+    # From here on: the thread.
+
+    def _main(
+        self,
+        log: Log,
+        token: trio.lowlevel.TrioToken,
+        on_durable: Callable[[int], None],
+        ended: trio.Event,
+    ) -> None:
+        try:
+            with _os_errors_about(self._path):
+                self._write_until_stopped(log, token, on_durable)
+        except BaseException as error:  # noqa: BLE001 - run raises it
+            self._error = error
+        if not self._stopping:
+            token.run_sync_soon(ended.set)
+
+    def _write_until_stopped(
+        self,
+        log: Log,
+        token: trio.lowlevel.TrioToken,
+        on_durable: Callable[[int], None],
+    ) -> None:
+        queue = self._queue
+        while True:
+            batch = [queue.get()]
+            while not queue.empty():
+                batch.append(queue.get())
+            if self._stopping:
+                return
+            durable = 0
+            publishes: list[_Publish] = []
+            for task in batch:
+                if isinstance(task, Write):
+                    log.append(task.entries)
+                    durable = task.io
+                elif task is not None:
+                    publishes.append(task)
+            if durable:
+                log.flush()
+                token.run_sync_soon(on_durable, durable)
+            # After the writes, so that they need not wait; a cut or a base
+            # among them is seen by the log.
+            for publish in publishes:
+                log.publish_snapshot(publish.zxid)
+                publish.done = True
+                token.run_sync_soon(publish.settled.set)
+
+
+@contextmanager
+def _os_errors_about(path: Path) -> Iterator[None]:
+    """Translate what the operating system refuses, the one place where we do."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"{path}: {error}") from error

@@ -1,0 +1,236 @@
+"""The log and the snapshots in a data directory, being written.
+
+Blocking and for one thread at a time: the file store's own. What is there
+already is ``recovery``'s business. The order of the steps is the point of this
+module: after any number of them a crash leaves a directory that recovers
+everything that was reported durable.
+"""
+
+from __future__ import annotations
+
+import os
+
+import attrs
+
+from .directory import Directory, segment_name, snapshot_name, temporary_name
+from .history import Course, cut_refused
+from .interface import Entry, EntryKind
+from .record import CHAIN_START, Identity, SegmentHead, encode_record
+from .snapshot import encode_snapshot
+
+__all__ = ["Bounds", "Log", "Position"]
+
+
+@attrs.frozen
+class Bounds:
+    """How large the files grow and how many stay.
+
+    Attributes:
+      segment_bytes_max: A segment that has grown beyond this is the last one
+        no more. It may exceed it by one batch of writes.
+      snapshots_kept: The newest snapshots, and the log since the oldest of
+        them.
+
+    """
+
+    segment_bytes_max: int
+    snapshots_kept: int
+
+
+@attrs.define
+class Position:
+    """Where the log stands, and what there is besides.
+
+    Attributes:
+      segments: Number and base of each segment, without gaps; the last one
+        grows.
+      size: Bytes in the last segment.
+      head_size: How many of them are its head.
+      chain: The hash that the next record names.
+      meta: The metadata in force.
+      course: The zxids that the history passes through.
+      snapshots: Zxids of the snapshots, ascending, each on the course.
+
+    """
+
+    segments: list[tuple[int, int]]
+    size: int
+    head_size: int
+    chain: bytes
+    meta: bytes | None
+    course: Course
+    snapshots: list[int]
+
+    @staticmethod
+    def start() -> Position:
+        """Return the position before the first segment."""
+        return Position([], 0, 0, CHAIN_START, None, Course(0), [])
+
+
+@attrs.define(eq=False)
+class Log:
+    """Appends entries, keeps snapshots, purges what no recovery needs.
+
+    An ``OSError`` out of any method is final: this object must not be used
+    again, and what is on the disk is known only after the next recovery.
+    """
+
+    _directory: Directory
+    _identity: Identity
+    _bounds: Bounds
+    _at: Position
+    # The last segment, or -1 before the first.
+    _fd: int = attrs.field(default=-1, init=False)
+    # Encoded for the place where the segment will be when they are written.
+    _pending: list[bytes] = attrs.field(factory=list, init=False)
+
+    def open(self) -> None:
+        """Get ready to append, with a first segment where there is none."""
+        if self._at.segments:
+            number, _ = self._at.segments[-1]
+            self._fd = self._directory.open_end(segment_name(number))
+        else:
+            self._begin_segment(1)
+
+    def close(self) -> None:
+        """Release the segment's descriptor; what is pending is lost."""
+        if self._fd >= 0:
+            os.close(self._fd)
+
+    def append(self, entries: list[Entry]) -> None:
+        """Take over the entries of one write; durable after :meth:`flush`.
+
+        Raises:
+          StorageError: The entries make no sense in this order.
+
+        """
+        at = self._at
+        for kind, zxid, body in entries:
+            if kind == EntryKind.TRANSACTION:
+                at.course.append(zxid)
+                self._encode(kind, zxid, body)
+            elif kind == EntryKind.META:
+                at.meta = body
+                self._encode(kind, zxid, body)
+            elif kind == EntryKind.CUT:
+                self._cut(zxid)
+            else:
+                self._start_anew(zxid, body)
+
+    def flush(self) -> None:
+        """Make everything taken over durable."""
+        if self._pending:
+            content = b"".join(self._pending)
+            self._pending.clear()
+            self._directory.append(self._fd, content)
+        if self._at.size > self._bounds.segment_bytes_max:
+            self.roll()
+
+    def stage_snapshot(self, zxid: int, body: bytes) -> None:
+        """Write a snapshot aside; any thread may do this."""
+        content = encode_snapshot(zxid, body, self._identity)
+        self._directory.stage(temporary_name("saved", zxid), content)
+
+    def publish_snapshot(self, zxid: int) -> None:
+        """Make a staged snapshot count, then purge; everything is flushed.
+
+        If a cut or a new base has overtaken it, it is no state of ours any
+        more and is dropped.
+        """
+        at = self._at
+        if not at.course.holds(zxid) or (at.snapshots and zxid <= at.snapshots[-1]):
+            self._directory.remove(temporary_name("saved", zxid))
+            return
+        self._directory.publish(temporary_name("saved", zxid), snapshot_name(zxid))
+        at.snapshots.append(zxid)
+        # So that the segment that ends here can go before it is full.
+        self.roll()
+        kept = self._bounds.snapshots_kept
+        self._remove_snapshots(at.snapshots[:-kept])
+        if len(at.snapshots) == kept:
+            self._purge(at.snapshots[0])
+
+    def roll(self) -> None:
+        """Go on in a new segment, unless this one is still empty."""
+        if self._at.size == self._at.head_size:
+            return
+        number, _ = self._at.segments[-1]
+        os.close(self._fd)
+        self._fd = -1
+        self._begin_segment(number + 1)
+
+    def _begin_segment(self, number: int) -> None:
+        at = self._at
+        head = SegmentHead(number, at.course.last, at.chain, at.meta)
+        aside, name = temporary_name("log", number), segment_name(number)
+        self._directory.stage(aside, head.encode(self._identity))
+        self._directory.publish(aside, name)
+        self._fd = self._directory.open_end(name)
+        at.segments.append((number, head.base))
+        at.size = at.head_size = head.size
+
+    def _encode(self, kind: int, zxid: int, body: bytes) -> None:
+        at = self._at
+        record, at.chain = encode_record(
+            kind,
+            zxid,
+            body,
+            chain=at.chain,
+            segment=at.segments[-1][0],
+            offset=at.size,
+        )
+        at.size += len(record)
+        self._pending.append(record)
+
+    def _cut(self, zxid: int) -> None:
+        at = self._at
+        beyond = [snapshot for snapshot in at.snapshots if snapshot > zxid]
+        if at.course.base and zxid and len(beyond) == len(at.snapshots):
+            raise cut_refused(zxid)
+        self._encode(EntryKind.CUT, zxid, b"")
+        at.course.cut(zxid)
+        # First the cut, then the snapshots: the other way round, a crash in
+        # between leaves a history without its snapshot.
+        self.flush()
+        self._remove_snapshots(beyond)
+
+    def _start_anew(self, zxid: int, body: bytes) -> None:
+        at = self._at
+        self.flush()
+        aside = temporary_name("received", zxid)
+        self._directory.stage(aside, encode_snapshot(zxid, body, self._identity))
+        self._directory.publish(aside, snapshot_name(zxid))
+        self._encode(EntryKind.BASE, zxid, b"")
+        at.course = Course(zxid)
+        old = [snapshot for snapshot in at.snapshots if snapshot != zxid]
+        at.snapshots = [*old, zxid]
+        # From here on nothing before the base counts.
+        self.flush()
+        self._remove_snapshots(old)
+        self.roll()
+        self._remove_segments(len(at.segments) - 1)
+
+    def _remove_snapshots(self, zxids: list[int]) -> None:
+        for zxid in zxids:
+            self._directory.remove(snapshot_name(zxid))
+            self._at.snapshots.remove(zxid)
+        if zxids:
+            self._directory.sync()
+
+    def _purge(self, zxid: int) -> None:
+        """Remove the segments that no recovery from ``zxid`` on needs.
+
+        A segment whose base is not beyond ``zxid`` replays the whole history
+        since: whatever came before it ends at its base, or was cut.
+        """
+        enough = [i for i, (_, base) in enumerate(self._at.segments) if base <= zxid]
+        if enough and enough[-1] > 0:
+            self._remove_segments(enough[-1])
+            self._at.course.base = max(self._at.course.base, self._at.segments[0][1])
+
+    def _remove_segments(self, count: int) -> None:
+        for number, _ in self._at.segments[:count]:
+            self._directory.remove(segment_name(number))
+            # One by one: a crash must not leave a gap.
+            self._directory.sync()
+        del self._at.segments[:count]

@@ -1,0 +1,171 @@
+"""What a data directory amounts to, and which damage a crash can explain.
+
+Everything is read and judged before anything is changed: a directory that is
+refused stays as it was found, for repair.
+
+A crash leaves at most: unfinished files aside, an incomplete end of the last
+segment, snapshots that a cut or a new base has overtaken, segments and
+snapshots that were about to be purged. Only that is tidied up. A damaged end
+of the last segment counts as torn, thus never acknowledged, only if no good
+record follows; anything else is :exc:`CorruptLogError`.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import attrs
+
+from coordlib.errors import CorruptLogError, StorageError
+from coordlib.ids import format_zxid
+
+from .directory import Contents, Directory, segment_name, snapshot_name
+from .history import Course, History
+from .interface import Recovered
+from .log import Position
+from .record import CHAIN_START, Identity, SegmentHead, SegmentScan
+from .snapshot import decode_snapshot
+
+__all__ = ["recover"]
+
+
+def recover(directory: Directory, identity: Identity) -> tuple[Recovered, Position]:
+    """Read the directory, tidy up after a crash, and say where the log goes on.
+
+    Raises:
+      CorruptLogError: A file is damaged or missing where no crash can have
+        done it; nothing was changed.
+      ForeignStorageError: A file belongs to another member or ensemble.
+      OSError: The operating system refused.
+
+    """
+    contents = directory.contents()
+    replay = _replay(directory, contents, identity)
+    snapshot = _newest_good_snapshot(directory, contents, identity, replay.history)
+    good = [
+        zxid
+        for zxid in contents.snapshots
+        if snapshot and zxid <= snapshot[0] and replay.history.holds(zxid)
+    ]
+    _tidy_up(directory, contents, replay, good)
+    history = replay.history
+    recovered = Recovered(history.meta, history.base, history.records, snapshot)
+    return recovered, replay.position(good)
+
+
+@attrs.define
+class _Replay:
+    """The log, read so far.
+
+    Attributes:
+      history: What it amounts to.
+      segments: Number and base of each segment.
+      chain: The hash of the last good record.
+      head_size: The size of the last segment's head.
+      end: Where the good part of the last segment ends.
+      torn: Something unfinished follows there.
+
+    """
+
+    history: History = attrs.Factory(History)
+    segments: list[tuple[int, int]] = attrs.Factory(list)
+    chain: bytes = CHAIN_START
+    head_size: int = 0
+    end: int = 0
+    torn: bool = False
+
+    def position(self, snapshots: list[int]) -> Position:
+        """Return where the log goes on, given which snapshots are good."""
+        course = Course(self.history.base)
+        for zxid, _ in self.history.records:
+            course.append(zxid)
+        return Position(
+            segments=self.segments,
+            size=self.end,
+            head_size=self.head_size,
+            chain=self.chain,
+            meta=self.history.meta,
+            course=course,
+            snapshots=snapshots,
+        )
+
+
+def _replay(directory: Directory, contents: Contents, identity: Identity) -> _Replay:
+    numbers = contents.segments
+    for number, following in pairwise(numbers):
+        if following != number + 1:
+            raise CorruptLogError(segment_name(number + 1), 0, "the segment is missing")
+    if contents.snapshots and not numbers:
+        # The metadata is lost, so promises may be forgotten.
+        name = snapshot_name(contents.snapshots[-1])
+        raise CorruptLogError(name, 0, "there is a snapshot, but no log at all")
+    replay = _Replay()
+    for number in numbers:
+        file = segment_name(number)
+        data = directory.read_durable(file)
+        head = SegmentHead.decode(file, data, identity)
+        if head.number != number:
+            reason = f"the file is a copy of segment {head.number}"
+            raise CorruptLogError(file, 0, reason)
+        if not replay.segments:
+            replay.history = History(head.meta, head.base)
+        elif head.chain != replay.chain:
+            reason = "the segment does not follow the one before it"
+            raise CorruptLogError(file, 0, reason)
+        replay.segments.append((number, head.base))
+        replay.head_size = head.size
+        _replay_segment(replay, file, SegmentScan(data, head), last=numbers[-1])
+    return replay
+
+
+def _replay_segment(
+    replay: _Replay, file: str, scan: SegmentScan, *, last: int
+) -> None:
+    for kind, zxid, body in scan.entries():
+        try:
+            replay.history.apply(kind, zxid, body)
+        except StorageError as error:
+            raise CorruptLogError(file, scan.offset, str(error)) from error
+    replay.chain, replay.end = scan.chain, scan.offset
+    if scan.damage is None:
+        return
+    if replay.segments[-1][0] != last:
+        raise CorruptLogError(file, scan.offset, f"{scan.damage}, not in the last file")
+    good = scan.good_record_from(scan.offset)
+    if good is not None:
+        reason = f"{scan.damage}, with a good record at byte {good}"
+        raise CorruptLogError(file, scan.offset, reason)
+    replay.torn = True
+
+
+def _newest_good_snapshot(
+    directory: Directory, contents: Contents, identity: Identity, history: History
+) -> tuple[int, bytes] | None:
+    """Return the snapshot to start from; ``None`` if the log reaches back to 0."""
+    damage: CorruptLogError | None = None
+    for zxid in reversed(contents.snapshots):
+        if not history.holds(zxid):
+            continue
+        name = snapshot_name(zxid)
+        try:
+            body = decode_snapshot(name, zxid, directory.read(name), identity)
+        except CorruptLogError as error:
+            damage = damage or error
+        else:
+            return zxid, body
+    if history.base == 0:
+        return None
+    missing = f"no snapshot, and the log begins after {format_zxid(history.base)}"
+    raise damage or CorruptLogError(snapshot_name(history.base), 0, missing)
+
+
+def _tidy_up(
+    directory: Directory, contents: Contents, replay: _Replay, good: list[int]
+) -> None:
+    useless = [snapshot_name(z) for z in contents.snapshots if z not in good]
+    if replay.torn:
+        directory.truncate(segment_name(replay.segments[-1][0]), replay.end)
+    for name in (*contents.temporary, *useless):
+        directory.remove(name)
+    # Also what an interrupted predecessor renamed but did not get to sync.
+    directory.sync()
