@@ -17,6 +17,9 @@ import trio
 from coordlib.ids import MemberId
 
 __all__ = [
+    "DIAL_PAUSE_MAX",
+    "DIAL_PAUSE_MIN",
+    "HIGH_WATER_BYTES",
     "UNKNOWN_ENSEMBLE",
     "Hello",
     "Link",
@@ -28,6 +31,17 @@ __all__ = [
 
 UNKNOWN_ENSEMBLE = bytes(16)
 """The ensemble id of a member that has not joined its ensemble yet."""
+
+
+HIGH_WATER_BYTES = 1 << 20
+"""What a link may have queued before it asks its sender to hold back. Some
+milliseconds' worth: more queued only makes heartbeats late."""
+
+DIAL_PAUSE_MIN = 0.01
+"""Seconds before a member is dialled again; doubled up to the maximum."""
+
+DIAL_PAUSE_MAX = 0.5
+"""Bounds both the load of dialling a dead member and how late it is found."""
 
 
 class LinkClosed(Exception):  # noqa: N818 - not a fault: links come and go
@@ -91,7 +105,10 @@ class Link(Protocol):
 
 
 Serve = Callable[[Link], Awaitable[None]]
-"""Runs for as long as its link should live; returning closes the link."""
+"""Runs for as long as its link should live; returning closes the link.
+
+:exc:`LinkClosed` may leave it; any other exception leaves the transport's
+``run``, too."""
 
 
 @attrs.frozen
@@ -99,7 +116,8 @@ class TransportStatistics:
     """Counters since the start.
 
     Attributes:
-      refused: Handshakes refused, by reason: ``"name"``, ``"ensemble"``,
+      refused: Handshakes refused, by us or by the other side, by reason:
+        ``"name"``, ``"ensemble"``,
         ``"member"``, ``"version"``, ``"garbage"``, ``"timeout"``, ``"busy"``.
       broken_frames: Links closed because of a malformed or oversized frame.
 
