@@ -1,6 +1,6 @@
 """The data directory: its lock, its file names and its few ways to write.
 
-It knows no format. Every change goes through a :class:`System`, so that tests
+It knows no format. Every step goes through a :class:`System`, so that tests
 can stop, break or undo any single step. ``OSError`` passes through here; the
 file store translates it.
 
@@ -62,7 +62,7 @@ def temporary_name(purpose: str, number: int) -> str:
 
 
 class System(Protocol):
-    """The calls that change files; each may raise ``OSError``."""
+    """The calls that open and change files; each may raise ``OSError``."""
 
     def open(self, name: str, flags: int, *, dir_fd: int) -> int:
         """Return a descriptor; new files are for their owner alone."""
@@ -185,7 +185,7 @@ class Directory:
 
     def read(self, name: str) -> bytes:
         """Return the content of a file."""
-        fd = os.open(name, os.O_RDONLY | _FLAGS, dir_fd=self._fd)
+        fd = self._system.open(name, os.O_RDONLY | _FLAGS, dir_fd=self._fd)
         with open(fd, "rb") as file:
             return file.read()
 
@@ -196,7 +196,7 @@ class Directory:
         after a failed sync it holds bytes that the disk has not got and that
         count as clean (ATC'20). So: sync, forget the clean pages, read.
         """
-        fd = os.open(name, os.O_RDONLY | _FLAGS, dir_fd=self._fd)
+        fd = self._system.open(name, os.O_RDONLY | _FLAGS, dir_fd=self._fd)
         with open(fd, "rb") as file:
             self._system.sync(fd)
             if hasattr(os, "posix_fadvise"):

@@ -51,7 +51,7 @@ class FileStore:
       segment_bytes_max: When to go on in a new file of the log.
       snapshots_kept: How many snapshots to keep, at least 1. The log is kept
         from the oldest of them on.
-      system: Carries out every change of a file.
+      system: Carries out every step; another one is for tests.
 
     """
 
@@ -160,13 +160,13 @@ class FileStore:
           StorageError: The operating system refused, or the store has stopped.
 
         """
-        assert self._log is not None, "recover first"
         async with self._saving:
-            await trio.to_thread.run_sync(self._stage, self._log, zxid, body)
-            if self._stopping:
-                raise StorageError(f"{self._path}: the store has stopped")
             publish = self._publish = _Publish(zxid)
-            self._queue.put(publish)
+            if self._log is None or self._stopping:
+                publish.settled.set()
+            else:
+                await trio.to_thread.run_sync(self._stage, self._log, zxid, body)
+                self._queue.put(publish)
             await publish.settled.wait()
             if not publish.done:
                 raise StorageError(f"{self._path}: the store has stopped")
