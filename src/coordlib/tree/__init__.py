@@ -56,12 +56,13 @@ from .paths import name_of, parent_of, validate_path, validate_sequential
 from .reader import TreeReader
 from .sessions import SessionRecord
 from .snapshot import Captured, capture, encode_snapshot, restore
-from .stat import Stat
+from .stat import NO_SESSION, Stat
 from .watches import Watch, WatchedEvent, WatchKind, WatchTable
 
 __all__ = [
     "ANY_VERSION",
     "DATA_BYTES_MAX",
+    "NO_SESSION",
     "Applied",
     "Captured",
     "Cause",

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from typing import assert_never
 
 import attrs
 
@@ -133,6 +134,8 @@ def _operation_fields(operation: Operation) -> list[object]:
             return [_OPEN_SESSION, nonce, owner, timeout_ms]
         case CloseSession(session, cause):
             return [_CLOSE_SESSION, session, int(cause)]
+        case _:
+            assert_never(operation)
 
 
 def _decode_operation(value: object) -> Operation:

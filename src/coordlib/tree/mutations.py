@@ -8,6 +8,8 @@ much an outcome of the transaction as a success.
 
 from __future__ import annotations
 
+from typing import assert_never
+
 import attrs
 
 from coordlib.errors import BadArgumentsError, ErrorCode
@@ -66,6 +68,8 @@ class Mutation:
                 return self._delete(operation)
             case Check():
                 return self._check(operation)
+            case _:
+                assert_never(operation)
 
     def perform_all(self, multi: Multi) -> list[SubResult] | MultiRefused:
         """Carry out all operations of a multi or none of them.
@@ -104,7 +108,7 @@ class Mutation:
         if operation.sequential:
             path += f"{to_int32(parent.creates):010d}"
         if (refusal := _bad_path(path)) is not None:
-            return refusal
+            return attrs.evolve(refusal, path=operation.path)
         return self._create_checked(path, operation, parent)
 
     def _create_checked(
@@ -112,9 +116,9 @@ class Mutation:
     ) -> Created | Refused:
         """Go on with ``path``, the final one, whose shape is right."""
         if path in self.znodes.by_path:
-            return Refused(ErrorCode.NODE_EXISTS, path)
+            return Refused(ErrorCode.NODE_EXISTS, operation.path)
         if parent.ephemeral_owner:
-            return Refused(ErrorCode.NO_CHILDREN_FOR_EPHEMERALS, path)
+            return Refused(ErrorCode.NO_CHILDREN_FOR_EPHEMERALS, operation.path)
         if len(operation.data) > DATA_BYTES_MAX:
             return _too_long(operation.path, operation.data)
         znode = self.znodes.create(

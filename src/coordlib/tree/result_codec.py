@@ -7,6 +7,7 @@ snapshots and in the digest only.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import assert_never
 
 import attrs
 
@@ -54,6 +55,8 @@ def result_fields(result: Result) -> list[object]:
             return [_SESSION_OPENED, session, nonce, owner]
         case list():
             return [_LIST, [result_fields(part) for part in result]]
+        case _:
+            assert_never(result)
 
 
 def decode_result(value: object) -> Result:

@@ -114,8 +114,7 @@ class SessionTable:
         Refusals count too: a request that was refused once must not be applied
         when it comes a second time.
         """
-        if record.digest is not None:
-            self._digests.change(record.id, record)
+        self._digests.change(record.id, record)
         outcomes = record.outcomes
         while outcomes and next(iter(outcomes)) < acked:
             outcomes.popitem(last=False)

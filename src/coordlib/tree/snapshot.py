@@ -184,15 +184,14 @@ def _read_pieces(body: bytes) -> Iterator[object]:
 
 def _add_session(sessions: SessionTable, entry: object, zxid_max: int) -> None:
     number, nonce, owner, timeout_ms, last_cxid = read.exactly(5, entry)
+    id_min = next(reversed(sessions.by_id), 0) + 1
     record = SessionRecord(
-        SessionId(read.integer(number, 1, zxid_max)),
+        SessionId(read.integer(number, id_min, zxid_max)),
         read.nonce(nonce),
         read.owner(owner),
         read.integer(timeout_ms, 1, read.INT32_MAX),
         read.unsigned(last_cxid),
     )
-    if any(record.id <= other for other in reversed(sessions.by_id)):
-        raise ProtocolError("sessions out of order")
     if sessions.with_nonce(record.nonce) is not None:
         raise ProtocolError("two sessions with one nonce")
     sessions.add(record)

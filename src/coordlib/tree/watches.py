@@ -108,7 +108,7 @@ class WatchTable:
                     del table[watch.path]
         self._count -= known
 
-    def fire(self, events: Iterable[TreeEvent]) -> _Told:
+    def fire(self, events: Iterable[TreeEvent]) -> list[tuple[Watch, WatchedEvent]]:
         """Return who is to be told of what, in order, and consume one-shots.
 
         For each change in turn: those who watch the znode, then those who watch

@@ -180,8 +180,7 @@ class ZnodeTable:
     def _touch(self, path: str, znode: Znode) -> None:
         """Drop what was computed from a znode that has just changed."""
         znode.stat = None
-        if znode.digest is not None:
-            self._digests.change(path, znode)
+        self._digests.change(path, znode)
 
     def _uncreate(self, path: str, creates: int, pzxid: int) -> None:
         parent_path = parent_of(path)

@@ -1,0 +1,111 @@
+"""What readers of the tree see."""
+
+from __future__ import annotations
+
+import pytest
+
+from coordlib.errors import BadArgumentsError, NoNodeError
+from coordlib.tree import Create, Multi, Set, TreeReader
+from tree_world import TreeWorld
+
+
+@pytest.fixture
+def world() -> TreeWorld:
+    return TreeWorld()
+
+
+def test_tree_is_a_tree_reader(world: TreeWorld) -> None:
+    reader: TreeReader = world.tree
+    world.create("/a", b"1")
+
+    assert (reader.zxid, reader.get("/a")[0]) == (1, b"1")
+
+
+def test_missing_znode_is_an_error_to_all_but_exists(world: TreeWorld) -> None:
+    tree = world.tree
+
+    assert tree.exists("/a") is None
+    for read in (tree.get, tree.get_children, tree.predecessor):
+        with pytest.raises(NoNodeError) as caught:
+            read("/a")
+        assert caught.value.path == "/a"
+
+
+def test_malformed_path_is_an_error_to_all(world: TreeWorld) -> None:
+    tree = world.tree
+
+    for read in (tree.get, tree.exists, tree.get_children, tree.predecessor):
+        with pytest.raises(BadArgumentsError):
+            read("/a/")
+
+
+def test_stat_is_built_once_and_renewed_by_a_change(world: TreeWorld) -> None:
+    world.create("/a")
+    _, stat = world.tree.get("/a")
+
+    assert world.tree.exists("/a") is stat
+    world.apply(Set("/a", b"1"))
+    assert world.tree.get("/a")[1].version == 1
+
+
+def test_stat_is_built_by_whoever_asks_first(world: TreeWorld) -> None:
+    world.create("/a")
+    world.create("/a/b")
+    stat = world.tree.exists("/a")
+    assert stat is not None
+    assert stat.num_children == 1
+    world.create("/a/c")
+
+    assert world.tree.get("/a")[1].num_children == 2
+
+
+def test_children_are_in_the_order_of_creation(world: TreeWorld) -> None:
+    for name in ("z", "a", "m"):
+        world.create(f"/{name}")
+
+    assert world.tree.get_children("/") == ["z", "a", "m"]
+    assert world.tree.get_children("/z") == []
+
+
+def test_children_of_one_multi_are_in_the_order_of_names(world: TreeWorld) -> None:
+    world.apply(Multi((Create("/z"), Create("/a"))))
+
+    assert world.tree.get_children("/") == ["a", "z"]
+    assert world.tree.predecessor("/z") == "/a"
+
+
+def test_predecessor_is_the_sibling_created_last_before(world: TreeWorld) -> None:
+    world.create("/q")
+    for name in ("z", "a", "m"):
+        world.create(f"/q/{name}")
+
+    assert world.tree.predecessor("/q/z") is None
+    assert world.tree.predecessor("/q/a") == "/q/z"
+    assert world.tree.predecessor("/q/m") == "/q/a"
+
+
+def test_predecessor_skips_siblings_without_the_text(world: TreeWorld) -> None:
+    for name in ("write-1", "read-2", "read-3", "write-4"):
+        world.create(f"/{name}")
+
+    assert world.tree.predecessor("/write-4", "write-") == "/write-1"
+    assert world.tree.predecessor("/write-1", "write-") is None
+    assert world.tree.predecessor("/read-3", "write-") == "/write-1"
+
+
+def test_predecessor_outlives_the_wrap_of_sequence_numbers(world: TreeWorld) -> None:
+    world.create("/q")
+    world.tree.znodes()["/q"].creates = (1 << 31) - 1
+    before = world.create("/q/", sequential=True).path
+    after = world.create("/q/", sequential=True).path
+
+    # By name, "/q/-2147483648" would come first.
+    assert after < before
+    assert world.tree.predecessor(after) == before
+    assert world.tree.predecessor(before) is None
+
+
+def test_root_has_no_predecessor(world: TreeWorld) -> None:
+    world.create("/a")
+
+    assert world.tree.predecessor("/") is None
