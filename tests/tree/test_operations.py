@@ -359,5 +359,12 @@ def test_change_after_a_multi_is_not_taken_back_by_the_next(world: TreeWorld) ->
     assert world.tree.get_children("/") == ["a", "b"]
 
 
+@pytest.mark.parametrize("path", ["/a", "/none/a"])
+def test_nothing_is_kept_to_undo_after_a_multi(world: TreeWorld, path: str) -> None:
+    world.apply(Multi((Create(path),)))
+
+    assert world.tree._znodes._undo is None
+
+
 def test_empty_multi_succeeds(world: TreeWorld) -> None:
     assert world.apply(Multi(())).result == []

@@ -178,6 +178,14 @@ def test_consumed_watch_may_be_removed() -> None:
     assert told(table, (CREATED, "/a")) == [(staying, CREATED, "/a")]
 
 
+@pytest.mark.parametrize("kind", list(WatchKind))
+def test_removed_watch_leaves_nothing_behind(kind: WatchKind) -> None:
+    table = WatchTable()
+    table.remove(table.add("/a", kind))
+
+    assert table._data == table._child == table._recursive == {}
+
+
 def test_event_carries_zxid_and_the_cause_of_a_deletion() -> None:
     table = WatchTable()
     data = table.add("/a", WatchKind.DATA)
