@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial, wraps
+from typing import ParamSpec
 
 import attrs
 import trio
+from trio.testing import MockClock
 
 from coordlib.ids import MemberId
 from coordlib.transport.interface import Hello, Link, LinkClosed, Transport
@@ -13,6 +16,23 @@ from coordlib.transport.interface import Hello, Link, LinkClosed, Transport
 ENSEMBLE_ID = b"ensemble" * 2
 
 ONE, TWO, THREE = MemberId(1), MemberId(2), MemberId(3)
+
+
+P = ParamSpec("P")
+
+
+def in_virtual_time(test: Callable[P, Awaitable[None]]) -> Callable[P, None]:
+    """Run ``test`` on a clock that jumps whenever there is nothing to do.
+
+    Unlike pytest-trio's ``autojump_clock`` it is no argument of the test.
+    """
+
+    @wraps(test)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        clock = MockClock(autojump_threshold=0)
+        trio.run(partial(test, *args, **kwargs), clock=clock)
+
+    return run
 
 
 @attrs.define(eq=False)
@@ -73,6 +93,10 @@ class Seat:
         """Return the newest link as soon as there is one that is open."""
         await self.until(lambda: len(self.links) > len(self.closed))
         return self.links[-1]
+
+    async def linked(self, count: int) -> None:
+        """Wait until there have been ``count`` links."""
+        await self.until(lambda: len(self.links) >= count)
 
     async def frames(self, count: int) -> list[bytes]:
         """Return everything received, once it is at least ``count`` frames."""

@@ -7,15 +7,12 @@ from contextlib import asynccontextmanager
 
 import pytest
 import trio
-from trio.testing import MockClock
 
 from coordlib.errors import ConfigError
 from coordlib.ids import MemberId
 from coordlib.transport.interface import HIGH_WATER_BYTES
 from coordlib.transport.memory import MemoryNetwork
-from transport.seat import ONE, THREE, TWO, Seat
-
-pytestmark = pytest.mark.usefixtures("autojump_clock")
+from transport.seat import ONE, THREE, TWO, Seat, in_virtual_time
 
 
 def new_seat(network: MemoryNetwork, member: MemberId, count: int = 3) -> Seat:
@@ -31,7 +28,7 @@ async def running(network: MemoryNetwork, count: int) -> AsyncIterator[list[Seat
         for seat in seats:
             await nursery.start(seat.run)
         for seat in seats:
-            await seat.until(lambda seat=seat: len(seat.links) == count - 1)  # type: ignore[misc]
+            await seat.linked(count - 1)
         yield seats
         nursery.cancel_scope.cancel()
 
@@ -40,6 +37,7 @@ def link_to(seat: Seat, member: MemberId) -> int:
     return next(i for i, link in enumerate(seat.links) if link.member == member)
 
 
+@in_virtual_time
 async def test_every_pair_has_one_link() -> None:
     async with running(MemoryNetwork(), 3) as seats:
         await trio.sleep(5)
@@ -48,6 +46,7 @@ async def test_every_pair_has_one_link() -> None:
         assert peers == [[2, 3], [1, 3], [1, 2]]
 
 
+@in_virtual_time
 async def test_a_frame_arrives_after_the_latency() -> None:
     async with running(MemoryNetwork(latency=0.25), 2) as (one, two):
         sent_at = trio.current_time()
@@ -59,6 +58,7 @@ async def test_a_frame_arrives_after_the_latency() -> None:
         assert two.times == pytest.approx([sent_at + 0.25, sent_at + 0.375])
 
 
+@in_virtual_time
 async def test_a_partition_holds_frames_and_healing_delivers_them_in_order() -> None:
     network = MemoryNetwork()
     async with running(network, 2) as (one, two):
@@ -77,6 +77,7 @@ async def test_a_partition_holds_frames_and_healing_delivers_them_in_order() -> 
         assert one.closed == two.closed == []
 
 
+@in_virtual_time
 async def test_a_one_way_cut_leaves_the_other_way_open() -> None:
     network = MemoryNetwork()
     async with running(network, 2) as (one, two):
@@ -89,7 +90,7 @@ async def test_a_one_way_cut_leaves_the_other_way_open() -> None:
         assert two.received == []
 
 
-async def test_members_in_no_group_of_a_partition_stay_together() -> None:
+def test_members_in_no_group_of_a_partition_stay_together() -> None:
     network = MemoryNetwork()
     network.partition({1}, {2, 3})
 
@@ -98,6 +99,7 @@ async def test_members_in_no_group_of_a_partition_stay_together() -> None:
     assert cut == [(1, 2), (1, 3), (1, 4), (1, 5), (2, 4), (2, 5), (3, 4), (3, 5)]
 
 
+@in_virtual_time
 async def test_a_new_partition_replaces_the_old_one_and_frees_its_frames() -> None:
     network = MemoryNetwork()
     async with running(network, 3) as (one, two, _three):
@@ -110,11 +112,12 @@ async def test_a_new_partition_replaces_the_old_one_and_frees_its_frames() -> No
         assert await two.frames(1) == [b"x"]
 
 
-async def test_a_member_in_two_groups_is_an_error() -> None:
+def test_a_member_in_two_groups_is_an_error() -> None:
     with pytest.raises(ValueError, match="member 2 is in two groups"):
         MemoryNetwork().partition({1, 2}, {2, 3})
 
 
+@in_virtual_time
 async def test_a_close_follows_the_frames_sent_before_it() -> None:
     async with running(MemoryNetwork(), 2) as (one, two):
         one.links[0].send(b"last words")
@@ -124,6 +127,7 @@ async def test_a_close_follows_the_frames_sent_before_it() -> None:
         assert two.received == [b"last words"]
 
 
+@in_virtual_time
 async def test_a_close_behind_a_cut_is_noticed_only_after_healing() -> None:
     network = MemoryNetwork()
     async with running(network, 2) as (one, two):
@@ -140,6 +144,7 @@ async def test_a_close_behind_a_cut_is_noticed_only_after_healing() -> None:
 
 
 @pytest.mark.parametrize("cut", [(1, 2), (2, 1)])
+@in_virtual_time
 async def test_nobody_dials_across_a_cut(cut: tuple[int, int]) -> None:
     network = MemoryNetwork()
     async with running(network, 2) as (one, two):
@@ -155,9 +160,8 @@ async def test_nobody_dials_across_a_cut(cut: tuple[int, int]) -> None:
         await two.link()
 
 
-async def test_a_crash_breaks_links_at_both_ends_and_a_restart_is_dialled(
-    autojump_clock: MockClock,  # noqa: ARG001 - the marker is not seen by mypy
-) -> None:
+@in_virtual_time
+async def test_a_crash_breaks_links_at_both_ends_and_a_restart_is_dialled() -> None:
     network = MemoryNetwork()
     async with running(network, 2) as (one, two), trio.open_nursery() as nursery:
         network.crash(1)
@@ -176,6 +180,7 @@ async def test_a_crash_breaks_links_at_both_ends_and_a_restart_is_dialled(
         again.scope.cancel()
 
 
+@in_virtual_time
 async def test_a_crashed_member_does_not_dial() -> None:
     network = MemoryNetwork()
     async with running(network, 2) as (one, _two):
@@ -186,6 +191,7 @@ async def test_a_crashed_member_does_not_dial() -> None:
         assert len(one.closed) == 1
 
 
+@in_virtual_time
 async def test_a_crash_behind_a_cut_is_noticed_only_after_healing() -> None:
     network = MemoryNetwork()
     async with running(network, 2) as (one, _two):
@@ -199,6 +205,7 @@ async def test_a_crash_behind_a_cut_is_noticed_only_after_healing() -> None:
         await one.until(lambda: len(one.closed) == 1)
 
 
+@in_virtual_time
 async def test_a_cancelled_transport_closes_its_links() -> None:
     network = MemoryNetwork()
     async with running(network, 2) as (one, two):
@@ -207,6 +214,7 @@ async def test_a_cancelled_transport_closes_its_links() -> None:
         await two.until(lambda: len(two.closed) == 1)
 
 
+@in_virtual_time
 async def test_held_frames_count_towards_the_high_water_mark() -> None:
     network = MemoryNetwork()
     async with running(network, 2) as (one, _two):
@@ -223,6 +231,7 @@ async def test_held_frames_count_towards_the_high_water_mark() -> None:
         assert one.links[0].send(b"y")
 
 
+@in_virtual_time
 async def test_pauses_between_dials_grow_to_half_a_second() -> None:
     network = MemoryNetwork(latency=0)
     one, two = new_seat(network, ONE, 2), new_seat(network, TWO, 2)
@@ -237,6 +246,7 @@ async def test_pauses_between_dials_grow_to_half_a_second() -> None:
         nursery.cancel_scope.cancel()
 
 
+@in_virtual_time
 async def test_one_member_runs_once_at_a_time() -> None:
     network = MemoryNetwork()
     async with running(network, 2):
@@ -244,6 +254,6 @@ async def test_one_member_runs_once_at_a_time() -> None:
             await new_seat(network, ONE, 2).run()
 
 
-async def test_a_member_outside_the_ensemble_is_a_configuration_error() -> None:
+def test_a_member_outside_the_ensemble_is_a_configuration_error() -> None:
     with pytest.raises(ConfigError, match="member 3 is not in"):
         MemoryNetwork().transport(THREE, [ONE, TWO])
