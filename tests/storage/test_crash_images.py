@@ -7,6 +7,8 @@ one submitted (ALICE, OSDI'14: enumerate the crash states of your own trace).
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from random import Random
 
@@ -19,7 +21,7 @@ from coordlib.storage.interface import Entry, EntryKind, Recovered
 from coordlib.storage.log import Bounds, Log
 from coordlib.storage.record import Identity
 from coordlib.storage.recovery import recover
-from storage.fake_system import FakeSystem, Image, write_image
+from storage.fake_system import FakeSystem, Image, do_nothing, write_image
 
 IDENTITY = Identity(member=1, name="test")
 # A few records fill a segment.
@@ -143,32 +145,37 @@ class Player:
             self.seen[image, self.acknowledged] = self.submitted
 
     def play(self, script: list[Step]) -> None:
-        self.system.after = self.note
-        directory, log = self.start()
-        for step in script:
-            if step is None:
-                self.stop(directory, log)
-                directory, log = self.start()
-            elif isinstance(step, int):
-                log.stage_snapshot(step, body(step))
-                log.publish_snapshot(step)
-            else:
-                self.submitted += len(step)
-                log.append(step)
-                log.flush()
-                self.acknowledged = self.submitted
-        self.stop(directory, log)
+        script = [None, *script]
+        while script:
+            with self.started() as (_, log):
+                script.pop(0)
+                while script and (step := script[0]) is not None:
+                    self.perform(step, log)
+                    script.pop(0)
 
-    def start(self) -> tuple[Directory, Log]:
+    def perform(self, step: list[Entry] | int, log: Log) -> None:
+        if isinstance(step, int):
+            log.stage_snapshot(step, body(step))
+            log.publish_snapshot(step)
+        else:
+            self.submitted += len(step)
+            log.append(step)
+            log.flush()
+            self.acknowledged = self.submitted
+
+    @contextmanager
+    def started(self) -> Iterator[tuple[Recovered, Log]]:
         directory = Directory.open(self.path, self.system)
-        _, position = recover(directory, IDENTITY)
-        log = Log(directory, IDENTITY, BOUNDS, position)
-        log.open()
-        return directory, log
-
-    def stop(self, directory: Directory, log: Log) -> None:
-        log.close()
-        directory.close()
+        try:
+            recovered, position = recover(directory, IDENTITY)
+            log = Log(directory, IDENTITY, BOUNDS, position)
+            try:
+                log.open()
+                yield recovered, log
+            finally:
+                log.close()
+        finally:
+            directory.close()
 
 
 def recover_image(image: Image, path: Path) -> tuple[Recovered, FakeSystem]:
@@ -185,6 +192,7 @@ def recover_image(image: Image, path: Path) -> tuple[Recovered, FakeSystem]:
 
 def crashes(script: list[Step], path: Path) -> Iterator[tuple[Image, int, int]]:
     player = Player(path)
+    player.system.after = player.note
     player.play(script)
     for (image, acknowledged), submitted in player.seen.items():
         yield image, acknowledged, submitted
@@ -193,7 +201,7 @@ def crashes(script: list[Step], path: Path) -> Iterator[tuple[Image, int, int]]:
 def check_crashes(script: list[Step], path: Path) -> int:
     """Recover from every crash of the script; return how many there were."""
     states = states_of(script)
-    count = 0
+    number = 0
     for image, acknowledged, submitted in crashes(script, path / "played"):
         recovered, _ = recover_image(image, path / "image")
 
@@ -202,8 +210,8 @@ def check_crashes(script: list[Step], path: Path) -> int:
             recovered,
             [file for file, _ in image],
         )
-        count += 1
-    return count
+        number += 1
+    return number
 
 
 def random_script(random: Random) -> list[Step]:
@@ -272,3 +280,47 @@ def test_recovery_itself_may_be_interrupted(name: str, tmp_path: Path) -> None:
 
         for interrupted in dict.fromkeys(images):
             assert recover_image(interrupted, tmp_path / "image")[0] == wanted
+
+
+class Killed(BaseException):
+    """Stands for ``kill -9``: what was written stays, synced or not."""
+
+
+def play_until_killed(script: list[Step], path: Path, *, after: int) -> Player | None:
+    """Play until so many steps of I/O are done; ``None`` if there are fewer."""
+    # Small writes, so that records are torn.
+    player = Player(path, FakeSystem(write_bytes_max=40))
+    steps = count(1)
+
+    def kill(operation: str, name: str) -> None:  # noqa: ARG001 - a hook
+        if next(steps) == after:
+            raise Killed
+
+    player.system.after = kill
+    try:
+        player.play(script)
+    except Killed:
+        player.system.after = do_nothing
+        return player
+    return None
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_what_a_kill_left_unsynced_is_durable_after_the_next_start(
+    name: str, tmp_path: Path
+) -> None:
+    for after in count(1):
+        path = tmp_path / str(after)
+        player = play_until_killed(SCRIPTS[name], path, after=after)
+        if player is None:
+            assert after > 20
+            return
+        with player.started() as (before, log):
+            images = set(player.system.images())
+            # Goes on in a new segment, so this one may be torn no more.
+            player.perform(before.records[-1][0] if before.records else 0, log)
+            images |= set(player.system.images())
+        for image in images:
+            recovered, _ = recover_image(image, tmp_path / "image")
+            assert recovered.meta == before.meta
+            assert recovered.records == before.records[-len(recovered.records) :]

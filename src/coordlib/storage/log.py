@@ -189,9 +189,8 @@ class Log:
             raise cut_refused(zxid)
         self._encode(EntryKind.CUT, zxid, b"")
         at.course.cut(zxid)
-        # First the cut, then the snapshots: the other way round, a crash in
-        # between leaves a history without its snapshot.
-        self.flush()
+        # A crash before the cut is durable loses nothing: the whole log since
+        # the older snapshot, or since the beginning, is there.
         self._remove_snapshots(beyond)
 
     def _start_anew(self, zxid: int, body: bytes) -> None:
