@@ -12,6 +12,9 @@ __all__ = [
     "COUNTER_MAX",
     "EPOCH_MAX",
     "MEMBER_ID_MAX",
+    "NO_EPOCH",
+    "NO_MEMBER",
+    "NO_ZXID",
     "Epoch",
     "MemberId",
     "SessionId",
@@ -34,6 +37,10 @@ Epoch = NewType("Epoch", int)
 Zxid = NewType("Zxid", int)
 """A transaction's place in the total order: epoch in the high 32 bits, counter
 in the low 32 (ZooKeeper Internals, "Guarantees, Properties, and Definitions")."""
+
+NO_MEMBER = MemberId(0)
+NO_EPOCH = Epoch(0)
+NO_ZXID = Zxid(0)
 
 MEMBER_ID_MAX = 254
 COUNTER_MAX = 0xFFFFFFFF

@@ -1,1 +1,102 @@
-"""Placeholder."""
+"""Zab: who leads, and in which order transactions happen. Pure.
+
+No clock, no randomness, no I/O; a transaction is opaque bytes. One
+:class:`Peer` per member takes inputs and yields effects::
+
+    link_up  receive  persisted  on_deadline  propose  barrier
+                          |
+        Looking --choice--> Leader  or  Learner --ended--> Looking
+        (phase 0)            (phases 1, 2, 3)
+                          |
+    Send  Append  Cut  SaveMetadata  InstallSnapshot  Deliver  RoleChanged ...
+
+* ``peer``: routes inputs, changes roles
+* ``looking``: phase 0, the election
+* ``learner``, ``leader``: discovery, synchronisation, broadcast; both sides
+* ``synchronization``: DIFF, TRUNC or SNAP, as one function
+* ``barrier``: proofs of leadership, for linearizable reads
+* ``core``: what roles share: the durable stream, the links
+* ``history``: the log in memory
+* ``quorum``: who may decide
+* ``messages``, ``effects``: the vocabulary
+"""
+
+from .core import Settings
+from .effects import (
+    Append,
+    Close,
+    Confirmed,
+    Cut,
+    Deliver,
+    Effect,
+    Halt,
+    InstallSnapshot,
+    LinkId,
+    Metadata,
+    RoleChanged,
+    SaveMetadata,
+    Send,
+    SendSnapshot,
+)
+from .history import History, Transaction
+from .messages import (
+    Ack,
+    AckEpoch,
+    AckNewLeader,
+    Commit,
+    FollowerInfo,
+    LeaderInfo,
+    Message,
+    NewLeader,
+    Notification,
+    Ping,
+    Pong,
+    Proposal,
+    Role,
+    Snapshot,
+    Truncate,
+    UpToDate,
+    Vote,
+)
+from .peer import Peer, PeerStatistics
+from .quorum import Majority
+
+__all__ = [
+    "Ack",
+    "AckEpoch",
+    "AckNewLeader",
+    "Append",
+    "Close",
+    "Commit",
+    "Confirmed",
+    "Cut",
+    "Deliver",
+    "Effect",
+    "FollowerInfo",
+    "Halt",
+    "History",
+    "InstallSnapshot",
+    "LeaderInfo",
+    "LinkId",
+    "Majority",
+    "Message",
+    "Metadata",
+    "NewLeader",
+    "Notification",
+    "Peer",
+    "PeerStatistics",
+    "Ping",
+    "Pong",
+    "Proposal",
+    "Role",
+    "RoleChanged",
+    "SaveMetadata",
+    "Send",
+    "SendSnapshot",
+    "Settings",
+    "Snapshot",
+    "Transaction",
+    "Truncate",
+    "UpToDate",
+    "Vote",
+]

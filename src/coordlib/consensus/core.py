@@ -1,0 +1,208 @@
+"""What all roles of one peer share: the durable stream, the links, the outbox.
+
+No decisions here: :mod:`looking`, :mod:`learner` and :mod:`leader` decide.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+
+import attrs
+
+from coordlib.ids import COUNTER_MAX, Epoch, MemberId, Zxid
+
+from .effects import (
+    Append,
+    Close,
+    Cut,
+    Deliver,
+    Effect,
+    Halt,
+    InstallSnapshot,
+    LinkId,
+    Metadata,
+    RoleChanged,
+    SaveMetadata,
+    Send,
+)
+from .history import History, Transaction
+from .messages import Message, Notification, Role, Vote
+from .quorum import Majority
+
+__all__ = ["Core", "Settings"]
+
+
+@attrs.frozen(kw_only=True)
+class Settings:
+    """How a peer behaves in time (seconds), and what it keeps in memory.
+
+    See :class:`coordlib.config.Config` for the meaning of each.
+    """
+
+    heartbeat_interval: float = 0.1
+    silence_timeout: float = 1.0
+    election_wait: float = 0.1
+    history_records_max: int = 50_000
+    history_bytes_max: int = 64 << 20
+    # One proposal's transactions; several proposals leave for a longer batch.
+    batch_records_max: int = 1024
+    batch_bytes_max: int = 1 << 20
+    # Lower in tests of what happens when an epoch's numbers run out.
+    counter_max: int = COUNTER_MAX
+
+
+@attrs.define
+class Core:
+    """One peer's state that outlives its roles."""
+
+    me: MemberId
+    quorum: Majority
+    settings: Settings
+    metadata: Metadata
+    history: History
+    # What the ensemble will be called if this member founds it.
+    founding_id: bytes
+    # Invariant: delivered <= history.last, and only grows.
+    delivered: Zxid
+    effects: list[Effect] = attrs.field(factory=list)
+    last_io: int = 0
+    durable_io: int = 0
+    # When each write not yet durable was asked for, oldest first.
+    _pending: deque[tuple[int, float]] = attrs.field(factory=deque)
+    link_of: dict[MemberId, LinkId] = attrs.field(factory=dict)
+    # What each linked member said last. Gone with its link.
+    notified: dict[MemberId, Notification] = attrs.field(factory=dict)
+    _number: int = 0
+    _last: Notification | None = None
+
+    # --- the durable stream: the only place where the log changes ---
+
+    def append(self, transactions: list[Transaction], now: float) -> int:
+        """Add ``transactions`` to the log and return the write's number."""
+        for zxid, payload in transactions:
+            self.history.append(zxid, payload)
+        self.effects.append(Append(self._next_io(now), transactions))
+        return self.last_io
+
+    def cut(self, zxid: Zxid, now: float) -> None:
+        """Take back what follows ``zxid``; it was never committed."""
+        assert zxid >= self.delivered, f"cut to {zxid:#x} below {self.delivered:#x}"
+        self.history.cut(zxid)
+        self.effects.append(Cut(self._next_io(now), zxid))
+
+    def install(self, zxid: Zxid, body: bytes, now: float) -> None:
+        """Replace log and tree by a received snapshot."""
+        assert zxid >= self.delivered, f"snapshot {zxid:#x} < {self.delivered:#x}"
+        self.history.rebase(zxid)
+        self.delivered = zxid
+        self.effects.append(InstallSnapshot(self._next_io(now), zxid, body))
+
+    def save(self, metadata: Metadata, now: float) -> int:
+        """Remember ``metadata`` and return the write's number."""
+        assert metadata.accepted_epoch >= self.metadata.accepted_epoch
+        assert metadata.accepted_epoch >= metadata.current_epoch
+        assert metadata.current_epoch >= self.metadata.current_epoch
+        self.metadata = metadata
+        self.effects.append(SaveMetadata(self._next_io(now), metadata))
+        return self.last_io
+
+    def _next_io(self, now: float) -> int:
+        self.last_io += 1
+        self._pending.append((self.last_io, now))
+        return self.last_io
+
+    def persisted(self, io: int) -> None:
+        """Note that every write up to ``io`` is durable."""
+        self.durable_io = max(self.durable_io, io)
+        while self._pending and self._pending[0][0] <= io:
+            self._pending.popleft()
+
+    @property
+    def disk_waits_since(self) -> float | None:
+        """When the oldest write that is not durable yet was asked for."""
+        return self._pending[0][1] if self._pending else None
+
+    # --- delivery ---
+
+    def deliver(self, upto: Zxid) -> None:
+        """Hand everything up to ``upto`` to the tree, once."""
+        if upto <= self.delivered:
+            return
+        self.effects.append(Deliver(self.history.between(self.delivered, upto)))
+        self.delivered = upto
+        self.history.trim(
+            upto,
+            records_max=self.settings.history_records_max,
+            bytes_max=self.settings.history_bytes_max,
+        )
+
+    # --- talking ---
+
+    def send(self, member: MemberId, message: Message, after: int = 0) -> None:
+        """Send to one member, if it is linked."""
+        link = self.link_of.get(member)
+        if link is not None:
+            self.effects.append(Send((link,), message, after))
+
+    def broadcast(
+        self, members: Iterable[MemberId], message: Message, after: int = 0
+    ) -> None:
+        """Send one message to several members, those that are linked."""
+        links = tuple(self.link_of[m] for m in members if m in self.link_of)
+        if links:
+            self.effects.append(Send(links, message, after))
+
+    def close(self, member: MemberId, why: str) -> None:
+        """Cut the link to ``member`` and forget what came over it."""
+        link = self.link_of.pop(member, None)
+        self.notified.pop(member, None)
+        if link is not None:
+            self.effects.append(Close(link, why))
+
+    def halt(self, why: str) -> None:
+        """Stop the replica."""
+        self.effects.append(Halt(why))
+
+    # --- saying what one does ---
+
+    def vote(self) -> Vote:
+        """Return this member's vote: what its log, not its tree, holds."""
+        return Vote(
+            self.metadata.seasoned,
+            self.metadata.current_epoch,
+            self.history.last,
+            self.me,
+        )
+
+    def announce(self, role: Role, leader: MemberId, epoch: Epoch) -> None:
+        """Tell everybody, and the driver, what this member does now."""
+        self.effects.append(RoleChanged(role, epoch, leader))
+        vote = None
+        if not epoch:
+            vote = self.vote()
+            if self.durable_io < self.last_io:
+                # Others must hear at once that we changed sides; the vote claims
+                # durability, so it waits for the disk.
+                self._notify(role, leader, epoch, None)
+        self._notify(role, leader, epoch, vote)
+
+    def _notify(
+        self, role: Role, leader: MemberId, epoch: Epoch, vote: Vote | None
+    ) -> None:
+        self._number += 1
+        self._last = Notification(self._number, role, leader, epoch, vote)
+        self.broadcast(self.link_of, self._last, self._after(self._last))
+
+    def greet(self, member: MemberId) -> None:
+        """Tell a newly linked member what this member does."""
+        if self._last is not None:
+            self.send(member, self._last, self._after(self._last))
+
+    def _after(self, notification: Notification) -> int:
+        return self.last_io if notification.vote is not None else 0
+
+    @property
+    def number(self) -> int:
+        """The number of the last notification."""
+        return self._number

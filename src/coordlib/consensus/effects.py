@@ -1,0 +1,174 @@
+"""What the core asks its driver to do, to be carried out in order.
+
+Writes form one ordered durable stream; ``io`` numbers them from 1 on. A
+``Send`` leaves only when the write ``after`` is durable.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+from coordlib.ids import NO_EPOCH, Epoch, MemberId, Zxid
+
+from .history import Transaction
+from .messages import Message, Role
+
+__all__ = [
+    "Append",
+    "Close",
+    "Confirmed",
+    "Cut",
+    "Deliver",
+    "Effect",
+    "Halt",
+    "InstallSnapshot",
+    "LinkId",
+    "Metadata",
+    "RoleChanged",
+    "SaveMetadata",
+    "Send",
+    "SendSnapshot",
+]
+
+LinkId = int
+"""Names one link for as long as the replica runs; never used twice."""
+
+
+@attrs.frozen
+class Metadata:
+    """What a member must remember besides its log.
+
+    Attributes:
+      accepted_epoch: The last epoch promised [f.p].
+      current_epoch: The last epoch synchronised with [f.a]; at most the
+        accepted one.
+      seasoned: Whether the disk holds all this member ever acknowledged. False
+        on a new or wiped disk, which must not vote (ZOOKEEPER-261).
+      ensemble_id: 16 bytes, or empty while it belongs to none.
+
+    """
+
+    accepted_epoch: Epoch = NO_EPOCH
+    current_epoch: Epoch = NO_EPOCH
+    seasoned: bool = False
+    ensemble_id: bytes = b""
+
+
+@attrs.define
+class Send:
+    """Send one message over each of the links once ``after`` is durable."""
+
+    links: tuple[LinkId, ...]
+    message: Message
+    after: int = 0
+
+
+@attrs.define
+class Append:
+    """Write: the log grows."""
+
+    io: int
+    transactions: list[Transaction]
+
+
+@attrs.frozen
+class Cut:
+    """Write: the log and the snapshots end at ``zxid``."""
+
+    io: int
+    zxid: Zxid
+
+
+@attrs.frozen
+class SaveMetadata:
+    """Write: remember this."""
+
+    io: int
+    metadata: Metadata
+
+
+@attrs.frozen
+class InstallSnapshot:
+    """Write, and replace the tree: everything is what the snapshot holds."""
+
+    io: int
+    zxid: Zxid
+    body: bytes = attrs.field(repr=lambda body: f"<{len(body)} bytes>")
+
+
+@attrs.frozen
+class SendSnapshot:
+    """Send the tree as it is at ``zxid``, everything delivered so far.
+
+    Later sends to the link stay behind it.
+    """
+
+    link: LinkId
+    zxid: Zxid
+
+
+@attrs.define
+class Deliver:
+    """These transactions are committed; apply them in order."""
+
+    transactions: list[Transaction]
+
+
+@attrs.frozen
+class RoleChanged:
+    """The member's part changed.
+
+    Attributes:
+      role: The new part.
+      epoch: The established epoch; 0 as long as there is none.
+      leader: Who leads it; 0 while looking.
+
+    """
+
+    role: Role
+    epoch: Epoch
+    leader: MemberId
+
+
+@attrs.define
+class Confirmed:
+    """Answer to ``barrier``: this member led when the call was made.
+
+    Attributes:
+      cookies: Those of the call.
+      zxid: Every write acknowledged before the call is at or before it.
+
+    """
+
+    cookies: list[int]
+    zxid: Zxid
+
+
+@attrs.frozen
+class Close:
+    """Cut the link: its other end is dead or breaks the rules."""
+
+    link: LinkId
+    why: str
+
+
+@attrs.frozen
+class Halt:
+    """Stop this replica: going on could serve wrong answers."""
+
+    why: str
+
+
+Effect = (
+    Send
+    | Append
+    | Cut
+    | SaveMetadata
+    | InstallSnapshot
+    | SendSnapshot
+    | Deliver
+    | RoleChanged
+    | Confirmed
+    | Close
+    | Halt
+)

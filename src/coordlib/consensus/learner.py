@@ -1,0 +1,241 @@
+"""Phases 1 to 3 on the following side.
+
+A learner promises the leader's epoch, lets its log be brought level, and from
+then on logs what the leader proposes and delivers what the leader commits. The
+order *history, epoch, acknowledgement* is the order of the durable stream, so
+no crash can put a new epoch before its history (ZOOKEEPER-4643, -4646).
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import attrs
+
+from coordlib.ids import EPOCH_MAX, NO_EPOCH, Epoch, MemberId, Zxid, epoch_of
+
+from .core import Core
+from .history import follows
+from .messages import (
+    Ack,
+    AckEpoch,
+    AckNewLeader,
+    Commit,
+    FollowerInfo,
+    LeaderInfo,
+    Message,
+    NewLeader,
+    Ping,
+    Pong,
+    Proposal,
+    Role,
+    Snapshot,
+    Truncate,
+    UpToDate,
+)
+from .synchronization import TAILS_MAX
+
+__all__ = ["Learner"]
+
+
+class Phase(IntEnum):
+    """How far the learner has come with its leader; it only advances."""
+
+    DISCOVERY = 1
+    SYNCHRONIZATION = 2
+    # NEWLEADER is on its way to the disk, or there already.
+    SYNCHRONIZED = 3
+    BROADCAST = 4
+
+
+@attrs.define
+class Learner:
+    """The role of following ``leader``.
+
+    Attributes:
+      leader: Whom it follows.
+      ended: Why the role is over; empty as long as it is not.
+      unanswered: It is over because the chosen leader never answered.
+      epoch: The leader's; 0 until it has told it.
+
+    """
+
+    core: Core
+    leader: MemberId
+    ended: str = ""
+    unanswered: bool = False
+    epoch: Epoch = NO_EPOCH
+    _phase: Phase = Phase.DISCOVERY
+    _deadline: float = 0.0
+
+    @property
+    def established(self) -> bool:
+        """Whether a quorum follows this leader, as it told us."""
+        return self._phase is Phase.BROADCAST
+
+    @property
+    def discovering(self) -> bool:
+        """Whether the leader has not answered yet: it may not lead at all."""
+        return self._phase is Phase.DISCOVERY
+
+    def start(self, now: float) -> None:
+        """Enter the role: ask to follow."""
+        core = self.core
+        core.announce(Role.FOLLOWING, self.leader, NO_EPOCH)
+        info = FollowerInfo(
+            core.number,
+            core.metadata.accepted_epoch,
+            core.metadata.seasoned,
+            empty=core.history.last == 0,
+        )
+        core.send(self.leader, info, after=core.last_io)
+        # The leader may wait that long for silent voters before it leads.
+        self._deadline = now + 2 * core.settings.election_wait
+
+    def link_down(self, member: MemberId) -> None:
+        """End when the leader's link breaks: its process is dead, or we are cut off."""
+        if member == self.leader:
+            self.ended = "the link to the leader broke"
+
+    def next_deadline(self) -> float:
+        """Return when the leader counts as dead."""
+        return self._deadline
+
+    def on_deadline(self, now: float) -> None:
+        """End when the leader has been silent for too long."""
+        if now >= self._deadline:
+            self.ended = "the leader is silent"
+            self.unanswered = self.discovering
+            if not self.discovering:
+                self.core.close(self.leader, self.ended)
+
+    def receive(self, member: MemberId, message: Message, now: float) -> None:
+        """Take one message; what is not the leader's belongs to an ended role."""
+        if member != self.leader:
+            return
+        self._deadline = now + self.core.settings.silence_timeout
+        match message:
+            case Proposal():
+                self._on_proposal(message, now)
+            case Commit():
+                self._on_commit(message)
+            case Ping():
+                self.core.send(self.leader, Pong(message.number))
+            case LeaderInfo():
+                self._on_leader_info(message, now)
+            case Truncate():
+                self._on_truncate(message, now)
+            case Snapshot():
+                self._on_snapshot(message, now)
+            case NewLeader():
+                self._on_new_leader(message, now)
+            case UpToDate():
+                self._on_up_to_date(message)
+            case _:
+                pass
+
+    def _refuse(self, why: str) -> None:
+        """The leader breaks the rules, or we misunderstand it: start over."""
+        self.ended = why
+        self.core.close(self.leader, why)
+
+    def _on_leader_info(self, message: LeaderInfo, now: float) -> None:
+        core = self.core
+        accepted = core.metadata.accepted_epoch
+        if self._phase is not Phase.DISCOVERY or not (
+            accepted <= message.epoch <= EPOCH_MAX
+        ):
+            self._refuse(f"offered epoch {message.epoch} after {accepted}")
+            return
+        promised = message.epoch > accepted
+        if promised:
+            core.save(attrs.evolve(core.metadata, accepted_epoch=message.epoch), now)
+        self.epoch = message.epoch
+        self._phase = Phase.SYNCHRONIZATION
+        tails = tuple(core.history.tails()[-TAILS_MAX:])
+        answer = AckEpoch(message.epoch, promised, core.metadata.current_epoch, tails)
+        core.send(self.leader, answer, after=core.last_io)
+
+    def _on_truncate(self, message: Truncate, now: float) -> None:
+        core = self.core
+        if self._phase is not Phase.SYNCHRONIZATION:
+            self._refuse("truncation outside synchronisation")
+        elif message.zxid < core.delivered or not core.history.holds(message.zxid):
+            # What was delivered was committed: a leader without it is no leader.
+            self._refuse(f"truncation to {message.zxid:#x}, which is not ours to cut")
+        else:
+            core.cut(message.zxid, now)
+
+    def _on_snapshot(self, message: Snapshot, now: float) -> None:
+        if self._phase is not Phase.SYNCHRONIZATION:
+            self._refuse("snapshot outside synchronisation")
+        elif message.zxid < self.core.delivered:
+            self._refuse(f"snapshot {message.zxid:#x} is older than what we serve")
+        else:
+            self.core.install(message.zxid, message.body, now)
+
+    def _on_proposal(self, message: Proposal, now: float) -> None:
+        core = self.core
+        if message.epoch != self.epoch or self._phase is Phase.DISCOVERY:
+            self._refuse(f"proposal of epoch {message.epoch}, not {self.epoch}")
+            return
+        if message.previous != core.history.last or not follows(
+            message.first, message.previous
+        ):
+            self._refuse(
+                f"proposal {message.first:#x} after {message.previous:#x} leaves a "
+                f"gap: the log ends with {core.history.last:#x}"
+            )
+            return
+        if epoch_of(message.first + len(message.payloads) - 1) > self.epoch:
+            self._refuse(f"proposal {message.first:#x} is beyond epoch {self.epoch}")
+            return
+        transactions = [
+            (Zxid(message.first + i), p) for i, p in enumerate(message.payloads)
+        ]
+        io = core.append(transactions, now)
+        if self._phase >= Phase.SYNCHRONIZED:
+            core.send(self.leader, Ack(self.epoch, core.history.last), after=io)
+
+    def _on_new_leader(self, message: NewLeader, now: float) -> None:
+        core = self.core
+        known = core.metadata.ensemble_id
+        if self._phase is not Phase.SYNCHRONIZATION or message.epoch != self.epoch:
+            self._refuse(f"unexpected end of synchronisation, epoch {message.epoch}")
+        elif known and known != message.ensemble_id:
+            self._refuse("the leader belongs to another ensemble")
+        else:
+            self._phase = Phase.SYNCHRONIZED
+            metadata = attrs.evolve(
+                core.metadata,
+                current_epoch=self.epoch,
+                seasoned=True,
+                ensemble_id=message.ensemble_id,
+            )
+            io = core.save(metadata, now)
+            core.send(self.leader, AckNewLeader(self.epoch), after=io)
+
+    def _on_up_to_date(self, message: UpToDate) -> None:
+        core = self.core
+        if (
+            self._phase is not Phase.SYNCHRONIZED
+            or message.epoch != self.epoch
+            or message.committed > core.history.last
+        ):
+            self._refuse(f"unexpected start of epoch {message.epoch}")
+            return
+        self._phase = Phase.BROADCAST
+        core.deliver(message.committed)
+        core.announce(Role.FOLLOWING, self.leader, self.epoch)
+
+    def _on_commit(self, message: Commit) -> None:
+        # May come before UPTODATE (ZOOKEEPER-4394): the epoch is established
+        # all the same, since only an established leader commits.
+        if (
+            self._phase < Phase.SYNCHRONIZED
+            or message.epoch != self.epoch
+            or message.zxid > self.core.history.last
+        ):
+            self._refuse(f"commit of {message.zxid:#x} without its proposal")
+        else:
+            self.core.deliver(message.zxid)

@@ -1,0 +1,100 @@
+"""Phase 0: find a member whom a quorum would follow.
+
+Every member tells every other one what it does and, as long as it knows of no
+established epoch, its vote. So all see the same facts and choose alike, without
+rounds: when every linked voter has voted, the best vote wins at once; a silent
+one is waited for, but not long. This only *prefers* the best history; phase 1
+verifies it.
+
+A member that looks disturbs nobody: who has a leader keeps it (the deaf member
+of etcd's 2020 outage could depose one).
+"""
+
+from __future__ import annotations
+
+import attrs
+
+from coordlib.ids import NO_EPOCH, NO_MEMBER, MemberId
+
+from .core import Core
+from .messages import FollowerInfo, Message, Role, Vote
+
+__all__ = ["Decision", "Looking"]
+
+Decision = MemberId | None
+"""Whom to follow (oneself: to lead), or ``None`` to go on looking."""
+
+
+@attrs.define
+class Looking:
+    """The role without a leader.
+
+    Attributes:
+      avoid: A member that did not answer when we followed it; until silent
+        voters are waited for no longer, somebody else is preferred.
+
+    """
+
+    core: Core
+    avoid: MemberId | None = None
+    # Who asked to follow us already; handed on if we lead.
+    infos: dict[MemberId, FollowerInfo] = attrs.field(factory=dict)
+    _deadline: float | None = None
+
+    def start(self, now: float) -> None:
+        """Enter the role."""
+        self.core.announce(Role.LOOKING, NO_MEMBER, NO_EPOCH)
+        self._deadline = now + self.core.settings.election_wait
+
+    def receive(self, member: MemberId, message: Message) -> None:
+        """Keep a request to follow us; ignore what an ended role is still sent."""
+        if isinstance(message, FollowerInfo):
+            self.infos[member] = message
+
+    def link_down(self, member: MemberId) -> None:
+        """Forget the member."""
+        self.infos.pop(member, None)
+
+    def next_deadline(self) -> float | None:
+        """Return when silent voters are waited for no longer."""
+        return self._deadline
+
+    def on_deadline(self, now: float) -> None:
+        """Wait no longer, now or later, for voters that are linked but silent."""
+        if self._deadline is not None and now >= self._deadline:
+            self._deadline = None
+            self.avoid = None
+
+    def decide(self) -> Decision:
+        """Choose, if the facts allow it."""
+        core = self.core
+        leaders = [
+            (notification.epoch, member)
+            for member, notification in core.notified.items()
+            if notification.role is Role.LEADING
+            and notification.epoch
+            and member != self.avoid
+        ]
+        if leaders:
+            return max(leaders)[1]
+        return self._best_vote()
+
+    def _best_vote(self) -> Decision:
+        """Choose among those who look or try to lead, once a quorum has voted."""
+        core = self.core
+        voted, candidates = set[MemberId](), list[Vote]()
+        for member, notification in core.notified.items():
+            if notification.vote is None or member not in core.quorum.voters:
+                continue
+            voted.add(member)
+            if notification.role is not Role.FOLLOWING and member != self.avoid:
+                candidates.append(notification.vote)
+        if core.durable_io == core.last_io:
+            voted.add(core.me)
+            candidates.append(core.vote())
+        everybody_voted = voted >= core.quorum.voters & core.link_of.keys()
+        if not candidates or not core.quorum.contains(voted):
+            return None
+        if not everybody_voted and self._deadline is not None:
+            return None
+        return max(candidates).member

@@ -1,0 +1,304 @@
+"""Several pure peers with simulated links and disks, for transcripts and seeds.
+
+Everything that happens is one call: deliver a message, finish a write, break a
+link, crash, let time pass. After each, the oracles look at all members from
+outside; they trust the disks and the deliveries, not what the peers believe.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Callable
+
+import attrs
+
+from coordlib.consensus import (
+    Append,
+    Close,
+    Confirmed,
+    Cut,
+    Deliver,
+    Effect,
+    Halt,
+    History,
+    InstallSnapshot,
+    Message,
+    Metadata,
+    Peer,
+    Role,
+    RoleChanged,
+    SaveMetadata,
+    Send,
+    SendSnapshot,
+    Settings,
+    Snapshot,
+    Transaction,
+)
+from coordlib.ids import Epoch, MemberId, Zxid, format_zxid
+
+__all__ = ["Disk", "Member", "World"]
+
+Durable = Append | Cut | SaveMetadata | InstallSnapshot
+
+
+def encode_tree(tree: list[Transaction]) -> bytes:
+    return json.dumps([[zxid, payload.hex()] for zxid, payload in tree]).encode()
+
+
+def decode_tree(body: bytes) -> list[Transaction]:
+    return [(Zxid(zxid), bytes.fromhex(payload)) for zxid, payload in json.loads(body)]
+
+
+@attrs.define
+class Disk:
+    """What survives a crash."""
+
+    metadata: Metadata = Metadata()
+    base: Zxid = Zxid(0)
+    log: list[Transaction] = attrs.field(factory=list)
+    snapshot: list[Transaction] = attrs.field(factory=list)
+
+    def write(self, effect: Durable) -> None:
+        match effect:
+            case Append(transactions=transactions):
+                self.log.extend(transactions)
+            case Cut(zxid=zxid):
+                self.log = [t for t in self.log if t[0] <= zxid]
+            case SaveMetadata(metadata=metadata):
+                self.metadata = metadata
+            case InstallSnapshot(zxid=zxid, body=body):
+                self.base, self.log = zxid, []
+                self.snapshot = decode_tree(body)
+
+    def holds(self, transaction: Transaction) -> bool:
+        return transaction in self.log or transaction in self.snapshot
+
+
+@attrs.define
+class Member:
+    """One member's process: its peer, and what it has not finished."""
+
+    id: MemberId
+    disk: Disk
+    peer: Peer
+    tree: list[Transaction]
+    pending: deque[Durable] = attrs.field(factory=deque)
+    held: list[Send] = attrs.field(factory=list)
+    durable_io: int = 0
+    links: dict[int, MemberId] = attrs.field(factory=dict)
+    role: RoleChanged = RoleChanged(Role.LOOKING, Epoch(0), MemberId(0))
+    halted: str = ""
+    confirmed: list[Confirmed] = attrs.field(factory=list)
+
+
+class World:
+    """The ensemble, seen from outside."""
+
+    def __init__(
+        self,
+        voters: int,
+        *,
+        settings: Settings | None = None,
+        trace: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        self.now = 0.0
+        self.voters = frozenset(MemberId(i) for i in range(1, voters + 1))
+        self.settings = settings or Settings()
+        self.trace = trace
+        self.disks = {m: Disk() for m in sorted(self.voters)}
+        self.members: dict[MemberId, Member] = {}
+        # Frames under way on one link, by link and sender.
+        self.wires: dict[tuple[int, MemberId], deque[Message]] = {}
+        self._next_link = 1
+        # Every delivery of every member is a prefix of this.
+        self.committed: list[Transaction] = []
+        self.leaders: dict[Epoch, MemberId] = {}
+
+    # --- things that happen ---
+
+    def start(self, member: MemberId) -> None:
+        disk = self.disks[member]
+        tree = list(disk.snapshot)
+        peer = Peer(
+            member,
+            self.voters,
+            metadata=disk.metadata,
+            history=History.recovered(disk.base, disk.log),
+            applied=tree[-1][0] if tree else Zxid(0),
+            founding_id=member.to_bytes(16, "big"),
+            settings=self.settings,
+        )
+        self.members[member] = Member(member, disk, peer, tree)
+        peer.start(self.now)
+        self._perform(member)
+
+    def crash(self, member: MemberId) -> None:
+        for link in list(self.members[member].links):
+            self.disconnect(link)
+        del self.members[member]
+
+    def wipe(self, member: MemberId) -> None:
+        self.disks[member] = Disk()
+
+    def connect(self, a: MemberId, b: MemberId) -> int:
+        replaced = self.link_between(a, b)
+        link = self._next_link
+        self._next_link += 1
+        for one, other in ((a, b), (b, a)):
+            self.wires[link, one] = deque()
+            self.members[one].links[link] = other
+        for one, other in ((a, b), (b, a)):
+            self.members[one].peer.link_up(link, other, self.now)
+            self._perform(one)
+        if replaced is not None:
+            self.disconnect(replaced)
+        return link
+
+    def disconnect(self, link: int) -> None:
+        ends = [m for m in sorted(self.members) if link in self.members[m].links]
+        for end in ends:
+            self.wires.pop((link, end), None)
+            self.members[end].links.pop(link, None)
+        for end in ends:
+            self.members[end].peer.link_down(link, self.now)
+            self._perform(end)
+
+    def link_between(self, a: MemberId, b: MemberId) -> int | None:
+        if a not in self.members:
+            return None
+        links = self.members[a].links
+        return next((link for link, other in links.items() if other == b), None)
+
+    def deliver(self, link: int, sender: MemberId) -> None:
+        message = self.wires[link, sender].popleft()
+        receiver = self.members[sender].links[link]
+        self.trace(f"{self.now:.3f} {sender}->{receiver} {message}")
+        self.members[receiver].peer.receive(link, [message], self.now)
+        self._perform(receiver)
+
+    def persist(self, member: MemberId, count: int = 1) -> None:
+        state = self.members[member]
+        for _ in range(min(count, len(state.pending))):
+            effect = state.pending.popleft()
+            state.disk.write(effect)
+            state.durable_io = effect.io
+        state.peer.persisted(state.durable_io, self.now)
+        held, state.held = state.held, []
+        for send in held:
+            self._perform_one(state, send)
+        self._perform(member)
+
+    def propose(self, member: MemberId, *payloads: bytes) -> bool:
+        taken = self.members[member].peer.propose(payloads, self.now)
+        self._perform(member)
+        return taken
+
+    def barrier(self, member: MemberId, cookie: int) -> bool:
+        taken = self.members[member].peer.barrier([cookie])
+        self._perform(member)
+        return taken
+
+    def pass_time(self, seconds: float) -> None:
+        self.now += seconds
+        for member in sorted(self.members):
+            deadline = self.members[member].peer.next_deadline()
+            if deadline is not None and deadline <= self.now:
+                self.members[member].peer.on_deadline(self.now)
+                self._perform(member)
+
+    # --- the end of a story ---
+
+    def heal(self) -> None:
+        """Start everybody and link everybody."""
+        for member in sorted(self.voters - self.members.keys()):
+            self.start(member)
+        for a in sorted(self.voters):
+            for b in sorted(self.voters):
+                if a < b and self.link_between(a, b) is None:
+                    self.connect(a, b)
+
+    def settle(self, rounds: int = 400, step: float = 0.001) -> None:
+        """Let everything that is under way happen, in a fixed order."""
+        for _ in range(rounds):
+            for link, sender in sorted(self.wires):
+                while self.wires.get((link, sender)):
+                    self.deliver(link, sender)
+            for member in sorted(self.members):
+                if self.members[member].pending:
+                    self.persist(member, 1 << 30)
+            self.pass_time(step)
+
+    def leader(self) -> MemberId | None:
+        """Return the established leader of the latest epoch."""
+        leading = [
+            (state.role.epoch, member)
+            for member, state in self.members.items()
+            if state.role.role is Role.LEADING and state.role.epoch
+        ]
+        return max(leading)[1] if leading else None
+
+    # --- carrying out effects, and looking at them ---
+
+    def _perform(self, member: MemberId) -> None:
+        state = self.members[member]
+        for effect in state.peer.drain():
+            self._perform_one(state, effect)
+
+    def _perform_one(self, state: Member, effect: Effect) -> None:  # noqa: C901 - one match over all effects
+        match effect:
+            case Send():
+                if effect.after > state.durable_io:
+                    state.held.append(effect)
+                else:
+                    self._send(state, effect)
+            case Append() | Cut() | SaveMetadata():
+                state.pending.append(effect)
+            case InstallSnapshot():
+                state.pending.append(effect)
+                state.tree = decode_tree(effect.body)
+                self._check_prefix(state)
+            case SendSnapshot(link=link, zxid=zxid):
+                assert (state.tree[-1][0] if state.tree else 0) == zxid
+                snapshot = Snapshot(zxid, encode_tree(state.tree))
+                self._send(state, Send((link,), snapshot))
+            case Deliver(transactions=transactions):
+                state.tree.extend(transactions)
+                self._check_prefix(state)
+            case RoleChanged():
+                state.role = effect
+                self.trace(f"{self.now:.3f} {state.id} is {effect}")
+                if effect.role is Role.LEADING and effect.epoch:
+                    first = self.leaders.setdefault(effect.epoch, state.id)
+                    assert first == state.id, f"two leaders of epoch {effect.epoch}"
+            case Confirmed():
+                state.confirmed.append(effect)
+            case Close(link=link, why=why):
+                self.trace(f"{self.now:.3f} {state.id} closes {link}: {why}")
+                self.disconnect(link)
+            case Halt(why=why):
+                state.halted = why
+
+    def _send(self, state: Member, send: Send) -> None:
+        for link in send.links:
+            wire = self.wires.get((link, state.id))
+            if wire is not None:
+                wire.append(send.message)
+
+    def _check_prefix(self, state: Member) -> None:
+        """Prefix consistency, total order and durability of what is delivered."""
+        known = len(self.committed)
+        assert state.tree[:known] == self.committed[: len(state.tree)], (
+            f"member {state.id} delivered {_show(state.tree)}, "
+            f"but {_show(self.committed)} was committed"
+        )
+        for transaction in state.tree[known:]:
+            copies = sum(self.disks[m].holds(transaction) for m in self.voters)
+            assert 2 * copies > len(self.voters), (
+                f"{format_zxid(transaction[0])} delivered with {copies} durable copies"
+            )
+            self.committed.append(transaction)
+
+
+def _show(transactions: list[Transaction]) -> str:
+    return " ".join(format_zxid(zxid) for zxid, _ in transactions)
