@@ -32,10 +32,7 @@ __all__ = [
 ]
 
 _LOCK = "LOCK"
-_TEMPORARY = "tmp."
-_NAME = re.compile(
-    r"(?P<kind>log|snapshot|tmp\.(?:log|snapshot))\.(?P<id>[0-9a-f]{16})"
-)
+_NAME = re.compile(r"(?P<kind>log|snapshot|tmp\.[a-z]+)\.(?P<id>[0-9a-f]{16})")
 _FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -68,6 +69,7 @@ class FileStore:
     _queue: SimpleQueue[Write | _Publish | None] = attrs.field(
         factory=SimpleQueue, init=False
     )
+    _token: trio.lowlevel.TrioToken | None = attrs.field(default=None, init=False)
     _thread: threading.Thread | None = attrs.field(default=None, init=False)
     _stopping: bool = attrs.field(default=False, init=False)
     # What ended the thread, unless it was asked to stop.
@@ -125,11 +127,11 @@ class FileStore:
 
         """
         assert self._log is not None, "recover first"
-        token = trio.lowlevel.current_trio_token()
+        self._token = trio.lowlevel.current_trio_token()
         ended = trio.Event()
         thread = threading.Thread(
             target=self._main,
-            args=(self._log, token, on_durable, ended),
+            args=(self._log, on_durable, ended.set),
             name=f"coordlib log {self._path}",
             daemon=True,
         )
@@ -188,26 +190,16 @@ class FileStore:
     # From here on: the thread.
 
     def _main(
-        self,
-        log: Log,
-        token: trio.lowlevel.TrioToken,
-        on_durable: Callable[[int], None],
-        ended: trio.Event,
+        self, log: Log, on_durable: Callable[[int], None], on_end: Callable[[], None]
     ) -> None:
         try:
             with _os_errors_about(self._path):
-                self._write_until_stopped(log, token, on_durable)
+                self._write_until_stopped(log, on_durable)
         except BaseException as error:  # noqa: BLE001 - run raises it
             self._error = error
-        if not self._stopping:
-            token.run_sync_soon(ended.set)
+        self._tell(on_end)
 
-    def _write_until_stopped(
-        self,
-        log: Log,
-        token: trio.lowlevel.TrioToken,
-        on_durable: Callable[[int], None],
-    ) -> None:
+    def _write_until_stopped(self, log: Log, on_durable: Callable[[int], None]) -> None:
         queue = self._queue
         while True:
             batch = [queue.get()]
@@ -225,13 +217,18 @@ class FileStore:
                     publishes.append(task)
             if durable:
                 log.flush()
-                token.run_sync_soon(on_durable, durable)
+                self._tell(partial(on_durable, durable))
             # After the writes, so that they need not wait; a cut or a base
             # among them is seen by the log.
             for publish in publishes:
                 log.publish_snapshot(publish.zxid)
                 publish.done = True
-                token.run_sync_soon(publish.settled.set)
+                self._tell(publish.settled.set)
+
+    def _tell(self, report: Callable[[], None]) -> None:
+        """Call ``report`` on trio's thread, while :meth:`run` waits for us."""
+        if self._token is not None and not self._stopping:
+            self._token.run_sync_soon(report)
 
 
 @contextmanager
