@@ -9,8 +9,9 @@ under ``trio.testing.MockClock`` hours of partition take no time.
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable
+from functools import partial
 
 import attrs
 import trio
@@ -22,18 +23,15 @@ from .handshake import HandshakeError, check_greeting, make_greeting
 from .interface import (
     DIAL_PAUSE_MAX,
     DIAL_PAUSE_MIN,
-    HIGH_WATER_BYTES,
     Hello,
     LinkClosed,
     Serve,
     Transport,
     TransportStatistics,
 )
+from .memory_link import MemoryLink, Wire
 
 __all__ = ["MemoryNetwork"]
-
-# The end of a link, as it travels among its frames, which are never empty.
-_CLOSE = b""
 
 
 @attrs.define(eq=False)
@@ -134,7 +132,7 @@ class _MemoryTransport:
     member: MemberId
     _members: tuple[MemberId, ...]
     # The open end of the one link to each other member.
-    _links: dict[MemberId, _MemoryLink] = attrs.field(factory=dict, init=False)
+    _links: dict[MemberId, MemoryLink] = attrs.field(factory=dict, init=False)
     _refused: Counter[str] = attrs.field(factory=Counter, init=False)
     _hello: Callable[[], Hello] = attrs.field(init=False)
     _serve: Serve = attrs.field(init=False)
@@ -185,7 +183,7 @@ class _MemoryTransport:
             await trio.sleep(pause)
             pause = min(2 * pause, DIAL_PAUSE_MAX)
 
-    def _dial(self, member: MemberId) -> _MemoryLink | None:
+    def _dial(self, member: MemberId) -> MemoryLink | None:
         network = self._network
         other = network.running(member)
         if (
@@ -200,10 +198,10 @@ class _MemoryTransport:
         except HandshakeError as error:
             self._refused[error.refusal.reason] += 1
             return None
-        there = _Wire(network, self.member, member)
-        back = _Wire(network, member, self.member)
-        other.accept(_MemoryLink(self.member, inward=there, outward=back))
-        return self._adopt(_MemoryLink(member, inward=back, outward=there))
+        there = Wire(network.latency, partial(network.is_cut, self.member, member))
+        back = Wire(network.latency, partial(network.is_cut, member, self.member))
+        other.accept(MemoryLink(self.member, inward=there, outward=back))
+        return self._adopt(MemoryLink(member, inward=back, outward=there))
 
     def greet(self, dialler: _MemoryTransport) -> None:
         """Shake hands with a member that dialled us.
@@ -221,7 +219,7 @@ class _MemoryTransport:
             self._refused[error.refusal.reason] += 1
             raise
 
-    def accept(self, link: _MemoryLink) -> None:
+    def accept(self, link: MemoryLink) -> None:
         """Serve a link that another member dialled, in place of an older one."""
         self._nursery.start_soon(self._run_link, self._adopt(link))
 
@@ -235,7 +233,7 @@ class _MemoryTransport:
         for link in tuple(self._links.values()):
             link.close()
 
-    def _adopt(self, link: _MemoryLink) -> _MemoryLink:
+    def _adopt(self, link: MemoryLink) -> MemoryLink:
         older = self._links.get(link.member)
         if older is not None:
             older.close()
@@ -243,7 +241,7 @@ class _MemoryTransport:
         self._nursery.start_soon(link.pump)
         return link
 
-    async def _run_link(self, link: _MemoryLink) -> None:
+    async def _run_link(self, link: MemoryLink) -> None:
         try:
             await self._serve(link)
         except* LinkClosed:
@@ -252,122 +250,3 @@ class _MemoryTransport:
             link.close()
             if self._links.get(link.member) is link:
                 del self._links[link.member]
-
-
-@attrs.define(eq=False)
-class _Wire:
-    """One direction of a link."""
-
-    network: MemoryNetwork
-    source: MemberId
-    target: MemberId
-    # What was sent and has not arrived, with the time when it does.
-    flight: deque[tuple[float, bytes]] = attrs.field(factory=deque, init=False)
-    inbox: list[bytes] = attrs.field(factory=list, init=False)
-    # The size of all frames sent and not received; a close does not change it.
-    bytes_held: int = attrs.field(default=0, init=False)
-    # The receiving end is closed, by its owner or by a close that arrived.
-    ended: bool = attrs.field(default=False, init=False)
-    stirred: trio.lowlevel.ParkingLot = attrs.field(
-        factory=trio.lowlevel.ParkingLot, init=False
-    )
-    arrived: trio.lowlevel.ParkingLot = attrs.field(
-        factory=trio.lowlevel.ParkingLot, init=False
-    )
-    drained: trio.lowlevel.ParkingLot = attrs.field(
-        factory=trio.lowlevel.ParkingLot, init=False
-    )
-
-    def post(self, frame: bytes) -> None:
-        arrival = trio.current_time() + self.network.latency
-        self.flight.append((arrival, frame))
-        self.bytes_held += len(frame)
-        if len(self.flight) == 1:
-            self.stirred.unpark()
-
-    def post_close(self) -> None:
-        if self.network.is_cut(self.source, self.target):
-            # Nobody is left who would send again what is being held.
-            self.flight.clear()
-        self.post(_CLOSE)
-
-    async def carry(self) -> None:
-        """Move what has arrived into the inbox, until the end."""
-        while not self.ended:
-            if not self.flight or self.network.is_cut(self.source, self.target):
-                await self.stirred.park()
-            elif self.flight[0][0] > trio.current_time():
-                await trio.sleep_until(self.flight[0][0])
-            else:
-                self._arrive(trio.current_time())
-
-    def _arrive(self, now: float) -> None:
-        while self.flight and self.flight[0][0] <= now:
-            _, frame = self.flight.popleft()
-            if frame is _CLOSE:
-                self.ended = True
-            else:
-                self.inbox.append(frame)
-        self.arrived.unpark_all()
-
-    def take(self) -> list[bytes]:
-        frames = self.inbox
-        self.inbox = []
-        self.bytes_held -= sum(map(len, frames))
-        if self.bytes_held < HIGH_WATER_BYTES:
-            self.drained.unpark_all()
-        return frames
-
-    def end(self) -> None:
-        """Close the receiving end; what was not received is lost."""
-        self.ended = True
-        self.inbox.clear()
-        self.arrived.unpark_all()
-        self.stirred.unpark_all()
-
-
-@attrs.define(eq=False)
-class _MemoryLink:
-    """One end of a link."""
-
-    _member: MemberId
-    _inward: _Wire = attrs.field(kw_only=True)
-    _outward: _Wire = attrs.field(kw_only=True)
-
-    @property
-    def member(self) -> MemberId:
-        return self._member
-
-    def send(self, frame: bytes) -> bool:
-        assert frame, "a frame holds at least one byte"
-        if self._inward.ended:
-            return True
-        self._outward.post(frame)
-        return self._outward.bytes_held < HIGH_WATER_BYTES
-
-    async def wait_writable(self) -> None:
-        await trio.lowlevel.checkpoint()
-        while not self._inward.ended and self._outward.bytes_held >= HIGH_WATER_BYTES:
-            await self._outward.drained.park()
-
-    async def recv(self) -> list[bytes]:
-        await trio.lowlevel.checkpoint()
-        while not self._inward.inbox:
-            if self._inward.ended:
-                raise LinkClosed(f"link to member {self._member} is closed")
-            await self._inward.arrived.park()
-        return self._inward.take()
-
-    def close(self) -> None:
-        if not self._inward.ended:
-            self._outward.post_close()
-        self._inward.end()
-        self._outward.drained.unpark_all()
-
-    async def pump(self) -> None:
-        """Receive until closed; runs beside the link's owner."""
-        await self._inward.carry()
-        self._outward.drained.unpark_all()
-
-    def stir(self) -> None:
-        self._inward.stirred.unpark_all()
