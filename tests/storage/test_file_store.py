@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import struct
 import subprocess
@@ -146,6 +147,20 @@ def test_a_refused_directory_is_unlocked_again(path: Path) -> None:
         FileStore(path, member=2, name="test").recover()
 
     assert read(path).records == []
+
+
+def test_a_file_system_without_locks_is_refused(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(fd: int, operation: int) -> None:  # noqa: ARG001 - as flock
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+
+    with pytest.raises(StorageError, match="No locks available") as caught:
+        read(path)
+
+    assert not isinstance(caught.value, StorageLockedError)
 
 
 # Snapshots and purging.

@@ -38,7 +38,10 @@ Entry = tuple[int, int, bytes]
 
 @attrs.define
 class Write:
-    """Entries that become durable together.
+    """Entries that are reported durable together.
+
+    After a crash before the report, any beginning of them may be there; what
+    must not come apart belongs into one entry.
 
     Attributes:
       io: Names the write in :meth:`LogStore.run`'s reports; one more than the
@@ -87,7 +90,12 @@ class LogStore(Protocol):
         ...
 
     def submit(self, write: Write) -> None:
-        """Queue ``write``; never blocks. Durable when :meth:`run` reports it."""
+        """Queue ``write``; never blocks. Durable when :meth:`run` reports it.
+
+        Raises:
+          StorageError: Its number is not the last one's plus one.
+
+        """
         ...
 
     async def run(
@@ -102,10 +110,12 @@ class LogStore(Protocol):
         including ``io`` is durable. Calls may skip numbers, never go back.
 
         Raises:
-          StorageError: A write or a sync failed. It is final: nothing queued
-            then will ever be reported (after a failed fsync the pages count as
-            clean although they are lost: ATC'20, "Can applications recover
-            from fsync failures?").
+          StorageError: A write or a sync failed, a transaction does not come
+            after the last one, or a cut goes to before the oldest snapshot of
+            a purged log. It is final: nothing queued then will ever be
+            reported (after a failed fsync the pages count as clean although
+            they are lost: ATC'20, "Can applications recover from fsync
+            failures?").
 
         """
         ...
@@ -113,7 +123,12 @@ class LogStore(Protocol):
     async def save_snapshot(self, zxid: int, body: bytes) -> None:
         """Keep the tree's state at ``zxid``, then purge what no recovery needs.
 
-        The transaction ``zxid`` is already durable.
+        The transaction ``zxid`` is already durable. Does nothing if a cut or a
+        new base has overtaken it, or a newer snapshot is kept.
+
+        Raises:
+          StorageError: The operating system refused, or the store has stopped.
+
         """
         ...
 

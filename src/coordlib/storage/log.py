@@ -15,7 +15,7 @@ import attrs
 from .directory import Directory, segment_name, snapshot_name, temporary_name
 from .history import Course, cut_refused
 from .interface import Entry, EntryKind
-from .record import CHAIN_START, Identity, SegmentHead, encode_record
+from .record import Identity, SegmentHead, encode_record
 from .snapshot import encode_snapshot
 
 __all__ = ["Bounds", "Log", "Position"]
@@ -60,11 +60,6 @@ class Position:
     meta: bytes | None
     course: Course
     snapshots: list[int]
-
-    @staticmethod
-    def start() -> Position:
-        """Return the position before the first segment."""
-        return Position([], 0, 0, CHAIN_START, None, Course(0), [])
 
 
 @attrs.define(eq=False)
