@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from functools import partial, wraps
 from typing import ParamSpec
 
@@ -47,6 +48,7 @@ class Seat:
     name: str = "test"
     ensemble_id: bytes = ENSEMBLE_ID
     reading: bool = True
+    greetings: int = attrs.field(default=0, init=False)
     links: list[Link] = attrs.field(factory=list, init=False)
     closed: list[Link] = attrs.field(factory=list, init=False)
     received: list[bytes] = attrs.field(factory=list, init=False)
@@ -58,6 +60,8 @@ class Seat:
     )
 
     def hello(self) -> Hello:
+        self.greetings += 1
+        self.changed()
         return Hello(self.name, self.ensemble_id, self.member, b"incarnation " * 2)
 
     async def run(
@@ -105,3 +109,15 @@ class Seat:
 
     def refused(self) -> dict[str, int]:
         return self.transport.statistics().refused
+
+
+@asynccontextmanager
+async def running(*seats: Seat) -> AsyncIterator[None]:
+    """Run the seats' transports; the block begins when each has all its links."""
+    async with trio.open_nursery() as nursery:
+        for seat in seats:
+            await nursery.start(seat.run)
+        for seat in seats:
+            await seat.linked(len(seats) - 1)
+        yield
+        nursery.cancel_scope.cancel()

@@ -12,7 +12,7 @@ from coordlib.errors import ConfigError
 from coordlib.ids import MemberId
 from coordlib.transport.interface import HIGH_WATER_BYTES
 from coordlib.transport.memory import MemoryNetwork
-from transport.seat import ONE, THREE, TWO, Seat, in_virtual_time
+from transport.seat import ONE, THREE, TWO, Seat, in_virtual_time, running
 
 
 def new_seat(network: MemoryNetwork, member: MemberId, count: int = 3) -> Seat:
@@ -21,16 +21,10 @@ def new_seat(network: MemoryNetwork, member: MemberId, count: int = 3) -> Seat:
 
 
 @asynccontextmanager
-async def running(network: MemoryNetwork, count: int) -> AsyncIterator[list[Seat]]:
-    """Run ``count`` members until the block ends; each has its links."""
+async def ensemble(network: MemoryNetwork, count: int) -> AsyncIterator[list[Seat]]:
     seats = [new_seat(network, MemberId(i + 1), count) for i in range(count)]
-    async with trio.open_nursery() as nursery:
-        for seat in seats:
-            await nursery.start(seat.run)
-        for seat in seats:
-            await seat.linked(count - 1)
+    async with running(*seats):
         yield seats
-        nursery.cancel_scope.cancel()
 
 
 def link_to(seat: Seat, member: MemberId) -> int:
@@ -39,7 +33,7 @@ def link_to(seat: Seat, member: MemberId) -> int:
 
 @in_virtual_time
 async def test_every_pair_has_one_link() -> None:
-    async with running(MemoryNetwork(), 3) as seats:
+    async with ensemble(MemoryNetwork(), 3) as seats:
         await trio.sleep(5)
 
         peers = [sorted(link.member for link in seat.links) for seat in seats]
@@ -48,7 +42,7 @@ async def test_every_pair_has_one_link() -> None:
 
 @in_virtual_time
 async def test_a_frame_arrives_after_the_latency() -> None:
-    async with running(MemoryNetwork(latency=0.25), 2) as (one, two):
+    async with ensemble(MemoryNetwork(latency=0.25), 2) as (one, two):
         sent_at = trio.current_time()
         one.links[0].send(b"a")
         await trio.sleep(0.125)
@@ -61,7 +55,7 @@ async def test_a_frame_arrives_after_the_latency() -> None:
 @in_virtual_time
 async def test_a_partition_holds_frames_and_healing_delivers_them_in_order() -> None:
     network = MemoryNetwork()
-    async with running(network, 2) as (one, two):
+    async with ensemble(network, 2) as (one, two):
         one.links[0].send(b"in flight")
         network.partition({1}, {2})
         one.links[0].send(b"held")
@@ -80,7 +74,7 @@ async def test_a_partition_holds_frames_and_healing_delivers_them_in_order() -> 
 @in_virtual_time
 async def test_a_one_way_cut_leaves_the_other_way_open() -> None:
     network = MemoryNetwork()
-    async with running(network, 2) as (one, two):
+    async with ensemble(network, 2) as (one, two):
         network.cut(1, 2)
         one.links[0].send(b"deaf")
         two.links[0].send(b"heard")
@@ -102,7 +96,7 @@ def test_members_in_no_group_of_a_partition_stay_together() -> None:
 @in_virtual_time
 async def test_a_new_partition_replaces_the_old_one_and_frees_its_frames() -> None:
     network = MemoryNetwork()
-    async with running(network, 3) as (one, two, _three):
+    async with ensemble(network, 3) as (one, two, _three):
         network.partition({1}, {2, 3})
         one.links[link_to(one, TWO)].send(b"x")
         await trio.sleep(1)
@@ -119,7 +113,7 @@ def test_a_member_in_two_groups_is_an_error() -> None:
 
 @in_virtual_time
 async def test_a_close_follows_the_frames_sent_before_it() -> None:
-    async with running(MemoryNetwork(), 2) as (one, two):
+    async with ensemble(MemoryNetwork(), 2) as (one, two):
         one.links[0].send(b"last words")
         one.links[0].close()
 
@@ -130,7 +124,7 @@ async def test_a_close_follows_the_frames_sent_before_it() -> None:
 @in_virtual_time
 async def test_a_close_behind_a_cut_is_noticed_only_after_healing() -> None:
     network = MemoryNetwork()
-    async with running(network, 2) as (one, two):
+    async with ensemble(network, 2) as (one, two):
         network.cut(1, 2)
         one.links[0].send(b"held and then lost")
         one.links[0].close()
@@ -147,7 +141,7 @@ async def test_a_close_behind_a_cut_is_noticed_only_after_healing() -> None:
 @in_virtual_time
 async def test_nobody_dials_across_a_cut(cut: tuple[int, int]) -> None:
     network = MemoryNetwork()
-    async with running(network, 2) as (one, two):
+    async with ensemble(network, 2) as (one, two):
         network.cut(*cut)
         one.links[0].close()
         two.links[0].close()
@@ -163,7 +157,7 @@ async def test_nobody_dials_across_a_cut(cut: tuple[int, int]) -> None:
 @in_virtual_time
 async def test_a_crash_breaks_links_at_both_ends_and_a_restart_is_dialled() -> None:
     network = MemoryNetwork()
-    async with running(network, 2) as (one, two), trio.open_nursery() as nursery:
+    async with ensemble(network, 2) as (one, two), trio.open_nursery() as nursery:
         network.crash(1)
         assert one.closed == []
         await one.until(lambda: len(one.closed) == 1)
@@ -183,7 +177,7 @@ async def test_a_crash_breaks_links_at_both_ends_and_a_restart_is_dialled() -> N
 @in_virtual_time
 async def test_a_crashed_member_does_not_dial() -> None:
     network = MemoryNetwork()
-    async with running(network, 2) as (one, _two):
+    async with ensemble(network, 2) as (one, _two):
         network.crash(2)
         await trio.sleep(60)
 
@@ -194,7 +188,7 @@ async def test_a_crashed_member_does_not_dial() -> None:
 @in_virtual_time
 async def test_a_crash_behind_a_cut_is_noticed_only_after_healing() -> None:
     network = MemoryNetwork()
-    async with running(network, 2) as (one, _two):
+    async with ensemble(network, 2) as (one, _two):
         network.partition({1}, {2})
         network.crash(2)
         await trio.sleep(60)
@@ -208,7 +202,7 @@ async def test_a_crash_behind_a_cut_is_noticed_only_after_healing() -> None:
 @in_virtual_time
 async def test_a_cancelled_transport_closes_its_links() -> None:
     network = MemoryNetwork()
-    async with running(network, 2) as (one, two):
+    async with ensemble(network, 2) as (one, two):
         one.scope.cancel()
 
         await two.until(lambda: len(two.closed) == 1)
@@ -217,7 +211,7 @@ async def test_a_cancelled_transport_closes_its_links() -> None:
 @in_virtual_time
 async def test_held_frames_count_towards_the_high_water_mark() -> None:
     network = MemoryNetwork()
-    async with running(network, 2) as (one, _two):
+    async with ensemble(network, 2) as (one, _two):
         network.cut(1, 2)
         assert one.links[0].send(bytes(HIGH_WATER_BYTES - 1))
         assert not one.links[0].send(b"x")
@@ -249,7 +243,7 @@ async def test_pauses_between_dials_grow_to_half_a_second() -> None:
 @in_virtual_time
 async def test_one_member_runs_once_at_a_time() -> None:
     network = MemoryNetwork()
-    async with running(network, 2):
+    async with ensemble(network, 2):
         with pytest.raises(ConfigError, match="member 1 is already running"):
             await new_seat(network, ONE, 2).run()
 
