@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import trio
+from trio.testing import wait_all_tasks_blocked
 
 from coordlib.ids import MemberId
 from coordlib.transport.interface import (
@@ -94,18 +95,33 @@ async def test_a_slow_reader_is_felt_at_the_high_water_mark(new_seat: NewSeat) -
             assert one.links[0].send(b"more")
 
 
+@pytest.mark.parametrize("closer", [ONE, TWO])
 async def test_a_waiting_sender_is_released_when_the_link_closes(
-    new_seat: NewSeat,
+    new_seat: NewSeat, closer: MemberId
 ) -> None:
+    one, two = new_seat(ONE), new_seat(TWO)
+    one.reading = two.reading = False
+    with trio.fail_after(5):
+        async with running(one, two), trio.open_nursery() as nursery:
+            while one.links[0].send(bytes(HIGH_WATER_BYTES)):
+                await trio.lowlevel.checkpoint()
+            nursery.start_soon(one.links[0].wait_writable)
+            await wait_all_tasks_blocked(0.01)
+
+            (one, two)[closer - 1].links[0].close()
+
+
+async def test_what_was_not_received_before_a_close_is_lost(new_seat: NewSeat) -> None:
     one, two = new_seat(ONE), new_seat(TWO)
     two.reading = False
     with trio.fail_after(5):
         async with running(one, two):
-            while one.links[0].send(bytes(HIGH_WATER_BYTES)):
-                await trio.lowlevel.checkpoint()
+            one.links[0].send(b"unread")
+            await wait_all_tasks_blocked(0.01)
             two.links[0].close()
 
-            await one.links[0].wait_writable()
+            with pytest.raises(LinkClosed):
+                await two.links[0].recv()
 
 
 async def test_a_close_is_seen_at_both_ends_and_a_new_link_made(

@@ -122,6 +122,20 @@ async def test_a_close_follows_the_frames_sent_before_it() -> None:
 
 
 @in_virtual_time
+async def test_closing_again_changes_nothing() -> None:
+    network = MemoryNetwork()
+    async with ensemble(network, 2) as (one, two):
+        one.links[0].send(b"in flight")
+        one.links[0].close()
+        network.cut(1, 2)
+        one.links[0].close()
+        network.heal()
+
+        await two.until(lambda: len(two.closed) == 1)
+        assert two.received == [b"in flight"]
+
+
+@in_virtual_time
 async def test_a_close_behind_a_cut_is_noticed_only_after_healing() -> None:
     network = MemoryNetwork()
     async with ensemble(network, 2) as (one, two):
@@ -186,6 +200,37 @@ async def test_a_crashed_member_does_not_dial() -> None:
 
 
 @in_virtual_time
+async def test_a_member_that_crashes_while_it_dials_makes_no_link() -> None:
+    network = MemoryNetwork(latency=1)
+    one, two = new_seat(network, ONE, 2), new_seat(network, TWO, 2)
+    async with running(one), trio.open_nursery() as nursery:
+        await nursery.start(two.run)
+        await trio.sleep(1)
+        network.crash(2)
+        await trio.sleep(60)
+
+        assert one.links == two.links == []
+        two.scope.cancel()
+
+
+@in_virtual_time
+async def test_a_new_link_replaces_one_whose_close_is_still_under_way() -> None:
+    network = MemoryNetwork(latency=30)
+    async with ensemble(network, 2) as (one, two), trio.open_nursery() as nursery:
+        two.scope.cancel()
+        network.latency = 0
+        again = new_seat(network, TWO, 2)
+        await trio.testing.wait_all_tasks_blocked()
+        await nursery.start(again.run)
+        with trio.fail_after(1):
+            await one.until(lambda: one.closed == one.links[:1])
+
+        again.links[0].send(b"new")
+        assert await one.frames(1) == [b"new"]
+        again.scope.cancel()
+
+
+@in_virtual_time
 async def test_a_crash_behind_a_cut_is_noticed_only_after_healing() -> None:
     network = MemoryNetwork()
     async with ensemble(network, 2) as (one, _two):
@@ -238,6 +283,22 @@ async def test_pauses_between_dials_grow_to_half_a_second() -> None:
         # 10 + 20 + ... + 320 ms, then one each half second.
         assert one.refused()["name"] == 6 + 119
         nursery.cancel_scope.cancel()
+
+
+@in_virtual_time
+async def test_after_a_link_the_first_pause_is_short_again() -> None:
+    network = MemoryNetwork(latency=0)
+    two = new_seat(network, TWO, 2)
+    async with running(two):
+        await trio.sleep(60)
+        one = new_seat(network, ONE, 2)
+        async with running(one):
+            await one.linked(1)
+            one.links[0].close()
+            closed_at = trio.current_time()
+
+            await one.linked(2)
+            assert trio.current_time() - closed_at == pytest.approx(0.01)
 
 
 @in_virtual_time

@@ -6,7 +6,7 @@ import errno
 import logging
 import socket
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -22,8 +22,10 @@ from coordlib.transport.handshake import (
     RECORD_BYTES,
     Greeting,
     HandshakeError,
+    Refusal,
     decode_record,
     encode_greeting,
+    encode_refusal,
     make_greeting,
 )
 from coordlib.transport.interface import Hello
@@ -159,6 +161,15 @@ async def test_who_hangs_up_without_a_word_is_not_counted() -> None:
         assert one.refused() == {}
 
 
+async def test_a_refusal_is_not_answered() -> None:
+    async with (
+        member_one() as (_one, addresses),
+        await dial(addresses, ONE) as stream,
+    ):
+        await stream.send_all(encode_refusal(Refusal.BUSY))
+        assert await read_all(stream) == b""
+
+
 async def test_a_slow_handshake_is_ended() -> None:
     async with member_one(handshake_timeout=0.02) as (one, addresses):
         async with await dial(addresses, ONE) as stream:
@@ -252,26 +263,49 @@ async def test_a_new_link_replaces_the_old_one() -> None:
 async def test_the_dialler_checks_who_answers(answer: bytes, reason: str) -> None:
     addresses = free_addresses([ONE, TWO])
     two = seat_of(TWO, addresses, handshake_timeout=0.05)
-    refused = trio.Event()
 
     async def impostor(stream: trio.SocketStream) -> None:
         await stream.receive_some(RECORD_BYTES)
         if answer:
             await stream.send_all(answer)
         await read_all(stream)
-        refused.set()
 
-    host, port = tcp(addresses, ONE)
     with trio.fail_after(5):
         async with trio.open_nursery() as nursery:
-            await nursery.start(partial(trio.serve_tcp, impostor, port, host=host))
+            await serve(nursery, impostor, addresses)
             await nursery.start(two.run)
-            await refused.wait()
             await two.until(lambda: two.greetings == 2)
 
             assert list(two.refused()) == [reason]
             assert two.links == []
             nursery.cancel_scope.cancel()
+
+
+async def test_who_hangs_up_on_the_dialler_is_dialled_again() -> None:
+    addresses = free_addresses([ONE, TWO])
+    two = seat_of(TWO, addresses)
+
+    async def hang_up(stream: trio.SocketStream) -> None:
+        await stream.aclose()
+
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            await serve(nursery, hang_up, addresses)
+            await nursery.start(two.run)
+            await two.until(lambda: two.greetings == 3)
+
+            assert two.refused() == {}
+            nursery.cancel_scope.cancel()
+
+
+async def serve(
+    nursery: trio.Nursery,
+    handler: Callable[[trio.SocketStream], Awaitable[object]],
+    addresses: Addresses,
+) -> None:
+    """Listen in place of member 1."""
+    host, port = tcp(addresses, ONE)
+    await nursery.start(partial(trio.serve_tcp, handler, port, host=host))
 
 
 async def test_a_port_in_use_is_a_configuration_error() -> None:
@@ -280,6 +314,14 @@ async def test_a_port_in_use_is_a_configuration_error() -> None:
             await seat_of(ONE, addresses).run()
 
         assert f"cannot listen on {addresses[ONE]}" in str(caught.value)
+
+
+async def test_an_address_of_another_machine_is_a_configuration_error() -> None:
+    addresses = {ONE: "192.0.2.1:7400"}
+    transport = TcpTransport(ONE, addresses, insecure=True)
+
+    with pytest.raises(ConfigError, match=r"cannot listen on 192\.0\.2\.1:7400"):
+        await Seat(transport, ONE).run()
 
 
 @attrs.define

@@ -40,6 +40,7 @@ class MemoryNetwork:
 
     Attributes:
       latency: Seconds from ``send`` to arrival, in trio's time, at least 0.
+        A change holds for links made later.
 
     """
 
@@ -173,7 +174,7 @@ class _MemoryTransport:
 
     async def _keep_dialling(self, member: MemberId) -> None:
         pause = DIAL_PAUSE_MIN
-        while self._network.running(self.member) is self:
+        while True:
             # There and back: the dialler learns that the other accepted.
             await trio.sleep(2 * self._network.latency)
             link = self._dial(member)
