@@ -158,7 +158,6 @@ class MemoryLink:
         if not self._inward.ended:
             self._outward.post_close()
         self._inward.end()
-        self._outward.release()
 
     def stir(self) -> None:
         """Look again whether what is held on the way here still is."""
@@ -167,4 +166,5 @@ class MemoryLink:
     async def pump(self) -> None:
         """Let frames arrive until closed; runs beside the link's owner."""
         await self._inward.carry()
+        # Both kinds of end pass here: our own close and one that arrived.
         self._outward.release()
