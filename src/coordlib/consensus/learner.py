@@ -109,11 +109,16 @@ class Learner:
             if not self.discovering:
                 self.core.close(self.leader, self.ended)
 
+    def heard(self, member: MemberId | None, now: float) -> None:
+        """Note a sign of the leader's life."""
+        if member == self.leader:
+            self._deadline = now + self.core.settings.silence_timeout
+
     def receive(self, member: MemberId, message: Message, now: float) -> None:
         """Take one message; what is not the leader's belongs to an ended role."""
         if member != self.leader:
             return
-        self._deadline = now + self.core.settings.silence_timeout
+        self.heard(member, now)
         match message:
             case Proposal():
                 self._on_proposal(message, now)

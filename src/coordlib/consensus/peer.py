@@ -125,6 +125,11 @@ class Peer:
                 self._role.receive(member, message, now)
             self._settle(now)
 
+    def heard(self, link: LinkId, now: float) -> None:
+        """Note a sign of life other than a message: a piece of a snapshot."""
+        if isinstance(self._role, Learner):
+            self._role.heard(self._member_of.get(link), now)
+
     def persisted(self, io: int, now: float) -> None:
         """Note that every write up to ``io`` is durable."""
         self._core.persisted(io)

@@ -14,6 +14,9 @@ __all__ = ["EventType", "TreeEvent"]
 class EventType(IntEnum):
     """The kinds of change, with the numbers of ``Watcher.Event.EventType``."""
 
+    # Not a change: the tree was replaced by a snapshot, or the reader was too
+    # slow. Changes at or below the path may have gone by; read it again.
+    RESYNC = -1
     CREATED = 1
     DELETED = 2
     DATA_CHANGED = 3
@@ -26,8 +29,8 @@ class TreeEvent:
     """One znode was created or deleted, or its data was set.
 
     Attributes:
-      kind: What happened; never :attr:`EventType.CHILDREN_CHANGED`, which
-        follows from the others.
+      kind: What happened; creation, deletion or new data; the other types
+        follow from these.
       path: To which znode.
       zxid: In which transaction. Events of one multi share it.
       cause: Why it was deleted; ``None`` for the other kinds.

@@ -1,0 +1,351 @@
+"""The front door: this process becomes a member of an ensemble.
+
+Puts the parts together, owns their life, and lets their errors out. What the
+parts do is in :mod:`coordlib.replica`.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
+
+import attrs
+import trio
+
+from coordlib.config import Config
+from coordlib.consensus import Role
+from coordlib.errors import ConfigError, ReplicaClosedError
+from coordlib.ids import MEMBER_ID_MAX, NO_MEMBER, Epoch, MemberId, Zxid
+from coordlib.replica.replica import Replica, Surroundings
+from coordlib.session import Session
+from coordlib.storage.file import FileStore
+from coordlib.storage.interface import LogStore
+from coordlib.storage.memory import MemoryDisk, MemoryStore
+from coordlib.transport.interface import Transport
+from coordlib.transport.tcp import TcpTransport
+from coordlib.tree import TreeReader
+
+__all__ = ["Ensemble", "EnsembleStatistics"]
+
+T = TypeVar("T")
+
+
+@attrs.frozen
+class EnsembleStatistics:
+    """What a member is doing, at one moment.
+
+    Attributes:
+      role: Its part.
+      epoch: The established epoch; 0 while there is none.
+      leader_id: Who leads; ``None`` while nobody is known to.
+      zxid: The last transaction that this member's tree holds.
+      last_zxid: The end of its log.
+      serving: Whether it is in contact with a leader, and has caught up.
+      linked: The members it can talk to.
+      sessions: How many sessions of the ensemble are open.
+      local_sessions: How many of them live at this member.
+      outstanding: Requests made here that have no outcome yet.
+      watches: Watches of this process.
+      refused_handshakes: By reason, since the start.
+      broken_frames: Links cut because of what came over them.
+
+    """
+
+    role: Role
+    epoch: Epoch
+    leader_id: MemberId | None
+    zxid: Zxid
+    last_zxid: Zxid
+    serving: bool
+    linked: tuple[MemberId, ...]
+    sessions: int
+    local_sessions: int
+    outstanding: int
+    watches: int
+    refused_handshakes: dict[str, int]
+    broken_frames: int
+
+
+class Ensemble:
+    """One member of an ensemble, embedded in this process.
+
+    An async context manager: the member runs for as long as the block. It goes
+    on running while a cancelled block cleans up, so that locks are released;
+    its own failure (:exc:`StorageError`, for one) cancels the block and is
+    raised by it.
+
+    Examples:
+      Standalone, in memory: ``async with Ensemble() as ensemble: ...``
+
+      Standalone, durable: ``Ensemble(data_dir="state")``
+
+      Replicated: ``Ensemble(1, {1: "10.0.0.1:7400", ...}, data_dir="state")``
+
+    """
+
+    def __init__(
+        self,
+        member: int | None = None,
+        members: Mapping[int, str] | None = None,
+        *,
+        data_dir: str | os.PathLike[str] | None = None,
+        name: str = "coordlib",
+        transport: Transport | None = None,
+        store: LogStore | None = None,
+        insecure: bool = False,
+        config: Config | None = None,
+        surroundings: Surroundings | None = None,
+    ) -> None:
+        """Check the configuration; nothing is started or touched yet.
+
+        Args:
+          member: Which of ``members`` this process is. Leave both out for an
+            ensemble of one.
+          members: The address, ``"host:port"``, of every voter by its id (1 to
+            254); the same on all members.
+          data_dir: Where this member keeps its log. Without one it remembers
+            nothing: a restarted member is a new one to the others, and counts
+            only after it has caught up.
+          name: The ensemble's name. Members and data directories of an
+            ensemble of another name are refused.
+          transport: Instead of TCP.
+          store: Instead of ``data_dir``.
+          insecure: Let plain TCP leave this machine. Whoever can reach the port
+            can then read and write everything.
+          config: Durations and limits.
+          surroundings: Randomness, wall clock and threads, for tests.
+
+        Raises:
+          ConfigError: The arguments contradict each other. Nothing was touched.
+
+        """
+        addresses = dict(members or {})
+        self._config = config or Config()
+        self._member = _checked_member(member, addresses)
+        if data_dir is not None and store is not None:
+            raise ConfigError("data_dir and store are two answers to one question")
+        voters = {MemberId(m): a for m, a in addresses.items()}
+        if transport is None and len(voters) > 1:
+            transport = TcpTransport(
+                self._member, voters, insecure=insecure, limits=self._config.limits
+            )
+        self._voters = frozenset(voters or {self._member: ""})
+        self._name = name
+        self._transport = transport
+        self._data_dir = None if data_dir is None else Path(data_dir)
+        self._store = store
+        self._surroundings = surroundings
+        self._replica: Replica | None = None
+        self._lifetime: AbstractAsyncContextManager[None] | None = None
+        self._process = 0
+
+    # --- life ---
+
+    async def __aenter__(self) -> Self:
+        if self._lifetime is not None:
+            raise RuntimeError("an Ensemble is entered once; make a new one")
+        self._lifetime = self._run()
+        await self._lifetime.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool | None:
+        assert self._lifetime is not None
+        return await self._lifetime.__aexit__(exc_type, exc, traceback)
+
+    @asynccontextmanager
+    async def _run(self) -> AsyncIterator[None]:
+        self._process = os.getpid()
+        self._replica = replica = self._make_replica()
+        error: BaseException | None = None
+        try:
+            async with trio.open_nursery() as nursery:
+                member = await nursery.start(_run_member, replica)
+                try:
+                    yield
+                finally:
+                    await replica.finish_outstanding()
+                    member.cancel()
+        except BaseExceptionGroup as group:
+            error = _unwrapped(group)
+        # Out here, so that the group is not shown as its context.
+        if error is not None:
+            raise error
+
+    def _make_replica(self) -> Replica:
+        store, blocking = self._store, _inline
+        if self._data_dir is not None:
+            store = FileStore(self._data_dir, member=self._member, name=self._name)
+            blocking = trio.to_thread.run_sync
+        return Replica(
+            member=self._member,
+            voters=self._voters,
+            name=self._name,
+            store=store or MemoryStore(MemoryDisk()),
+            transport=self._transport,
+            config=self._config,
+            surroundings=self._surroundings
+            or Surroundings(
+                entropy=secrets.token_bytes, wall_clock=time.time, blocking=blocking
+            ),
+        )
+
+    # --- use ---
+
+    @property
+    def member_id(self) -> MemberId:
+        """Which member this is."""
+        return self._member
+
+    @property
+    def role(self) -> Role:
+        """What this member does: looking, following or leading."""
+        return self._running().role.role
+
+    @property
+    def leader_id(self) -> MemberId | None:
+        """Who leads, as far as this member knows; ``None`` for nobody."""
+        role = self._running().role
+        return None if role.leader == NO_MEMBER or not role.epoch else role.leader
+
+    @property
+    def read_only(self) -> bool:
+        """Whether writes wait or are refused, for want of a leader."""
+        return not self._running().serving
+
+    @property
+    def tree(self) -> TreeReader:
+        """This member's tree, read without waiting and as old as it may be."""
+        return self._running().tree
+
+    async def wait_ready(self) -> None:
+        """Wait until a quorum has formed and this member has caught up.
+
+        The first start of an ensemble needs all of its members once.
+        """
+        await self._running().wait_ready()
+
+    @asynccontextmanager
+    async def session(self, *, timeout: float = 10.0) -> AsyncIterator[Session]:
+        """Open a session for the length of a block.
+
+        Waits for a quorum, if there is none. Leaving the block closes the
+        session, which deletes its ephemerals.
+
+        Args:
+          timeout: Seconds of silence after which the ensemble ends it. The
+            session gives itself up after two thirds of that. Between
+            :attr:`Config.session_timeout_min` and ``_max``.
+
+        Raises:
+          ConfigError: ``timeout`` is out of bounds. Nothing was opened.
+
+        """
+        config, replica = self._config, self._running()
+        low, high = config.session_timeout_min, config.session_timeout_max
+        if not low <= timeout <= high:
+            raise ConfigError(f"session timeout {timeout} is not in {low} to {high}")
+        kept = await replica.open_session(timeout)
+        async with Session(kept, self._check_process) as session:
+            yield session
+
+    def statistics(self) -> EnsembleStatistics:
+        """Return what the member is doing right now."""
+        replica = self._running()
+        peer = replica.driver.statistics()
+        transport = self._transport.statistics() if self._transport else None
+        return EnsembleStatistics(
+            role=peer.role,
+            epoch=peer.epoch,
+            leader_id=self.leader_id,
+            zxid=Zxid(replica.tree.zxid),
+            last_zxid=peer.last_zxid,
+            serving=replica.serving,
+            linked=peer.linked,
+            sessions=len(replica.tree.sessions()),
+            local_sessions=replica.kept_sessions,
+            outstanding=len(replica.outstanding),
+            watches=len(replica.subscriptions),
+            refused_handshakes=dict(transport.refused) if transport else {},
+            broken_frames=transport.broken_frames if transport else 0,
+        )
+
+    def digest(self) -> int:
+        """Return 64 bits that are equal on members with equal trees."""
+        return self._running().tree.digest()
+
+    def _running(self) -> Replica:
+        self._check_process()
+        if self._replica is None or self._replica.closed:
+            raise ReplicaClosedError(
+                "the ensemble is used outside its async with block"
+            )
+        return self._replica
+
+    def _check_process(self) -> None:
+        if self._process and os.getpid() != self._process:
+            raise ReplicaClosedError(
+                "this process was forked from the one that runs the replica; "
+                "a member cannot run in two processes"
+            )
+
+
+async def _run_member(
+    replica: Replica,
+    *,
+    task_status: trio.TaskStatus[trio.CancelScope] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Run the replica until the scope it reports is cancelled, by nothing else.
+
+    Cancelling the user's block must not stop the member before the block has
+    cleaned up; so once it runs it is shielded.
+    """
+    with trio.CancelScope() as scope:
+
+        def started() -> None:
+            scope.shield = True
+            task_status.started(scope)
+
+        await replica.run(started)
+
+
+async def _inline(function: Callable[[], T], /) -> T:
+    """Run ``function`` here: in memory nothing is slow, and time may be virtual."""
+    await trio.lowlevel.checkpoint()
+    return function()
+
+
+def _unwrapped(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the only error in ``group``, or ``group`` if there are several."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
+
+
+def _checked_member(member: int | None, members: Mapping[int, str]) -> MemberId:
+    """Return which member this is.
+
+    Raises:
+      ConfigError: The map is empty or odd, or the member is not in it.
+
+    """
+    if not members and member is None:
+        return MemberId(1)
+    for seat in members:
+        if type(seat) is not int or not 1 <= seat <= MEMBER_ID_MAX:
+            raise ConfigError(f"a member id is 1 to {MEMBER_ID_MAX}, not {seat!r}")
+    if member is None or member not in members:
+        known = ", ".join(map(str, sorted(members))) or "none"
+        raise ConfigError(f"member {member!r} is not one of the members: {known}")
+    return MemberId(member)

@@ -1,0 +1,339 @@
+"""Carries effects out: the consensus core meets disk, network and clock.
+
+Inputs come from the links' readers, the disk's reports, the timer and the
+replica; each is one plain call into the core, followed by its effects, in
+order and without awaiting. What the effects mean for znodes and sessions is
+the replica's business, see :class:`StateMachine`.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections import deque
+from collections.abc import Sequence
+from typing import Protocol
+
+import attrs
+import trio
+
+from coordlib import encoding
+from coordlib.config import Config
+from coordlib.consensus import (
+    Append,
+    Close,
+    Confirmed,
+    Cut,
+    Deliver,
+    Effect,
+    Halt,
+    History,
+    InstallSnapshot,
+    LinkId,
+    Message,
+    Metadata,
+    Peer,
+    PeerStatistics,
+    RoleChanged,
+    SaveMetadata,
+    Send,
+    SendSnapshot,
+    Settings,
+    Transaction,
+)
+from coordlib.errors import ProtocolError, ReplicaClosedError
+from coordlib.ids import Epoch, MemberId, Zxid
+from coordlib.storage.interface import EntryKind, LogStore, Recovered, Write
+from coordlib.transport.interface import Link, LinkClosed
+from coordlib.tree import Captured
+
+from .links import Blocking, ReplicaLink, ReplicaLinks
+from .wire import Confirm, Forward, SnapshotPiece, Touch, decode_body
+
+__all__ = ["Driver", "StateMachine", "decode_metadata", "encode_metadata"]
+
+logger = logging.getLogger("coordlib.replica")
+
+
+class StateMachine(Protocol):
+    """What the driver hands over, in the order in which it counts."""
+
+    def deliver(self, transactions: list[Transaction]) -> None:
+        """Apply these, now or soon, before anything delivered later."""
+        ...
+
+    def install(self, zxid: Zxid, body: bytes) -> None:
+        """Be what the snapshot says; it has been checked."""
+        ...
+
+    def capture(self, zxid: Zxid) -> Captured:
+        """Return the state at ``zxid``, which is all that was delivered."""
+        ...
+
+    def role_changed(self, change: RoleChanged) -> None:
+        """Note what this member does now."""
+        ...
+
+    def confirmed(self, confirmed: Confirmed) -> None:
+        """Take the answer to :meth:`Driver.barrier`."""
+        ...
+
+    def hear(self, link: ReplicaLink, body: Forward | Touch | Confirm) -> None:
+        """Take what another replica said."""
+        ...
+
+
+class Driver:
+    """Runs one peer. Everything here happens on trio's thread."""
+
+    def __init__(
+        self,
+        machine: StateMachine,
+        store: LogStore,
+        config: Config,
+        blocking: Blocking,
+    ) -> None:
+        self.links = ReplicaLinks()
+        self._machine = machine
+        self._store = store
+        self._config = config
+        self._blocking = blocking
+        self._peer: Peer | None = None
+        self._nursery: trio.Nursery | None = None
+        self._busy = False
+        self._last_io = 0
+        self._durable_io = 0
+        self._durable = trio.lowlevel.ParkingLot()
+        # Messages that claim durability, until their write is durable.
+        self._gated: deque[Send] = deque()
+        self._timer = trio.CancelScope()
+
+    # --- life ---
+
+    def load(
+        self,
+        recovered: Recovered,
+        me: MemberId,
+        voters: frozenset[MemberId],
+        founding_id: bytes,
+    ) -> None:
+        """Make the peer from what the disk held.
+
+        Raises:
+          ProtocolError: The metadata on the disk is not ours.
+
+        """
+        config = self._config
+        self._peer = Peer(
+            me,
+            voters,
+            metadata=decode_metadata(recovered.meta),
+            history=History.recovered(recovered.base, recovered.records),
+            applied=Zxid(recovered.snapshot[0] if recovered.snapshot else 0),
+            founding_id=founding_id,
+            settings=Settings(
+                heartbeat_interval=config.heartbeat_interval,
+                silence_timeout=config.silence_timeout,
+                election_wait=config.election_wait,
+                history_records_max=config.history_records_max,
+                history_bytes_max=config.history_bytes_max,
+            ),
+        )
+
+    def start(self, nursery: trio.Nursery) -> None:
+        """Begin; tasks that effects need live in ``nursery``."""
+        self._nursery = nursery
+        self.peer.start(trio.current_time())
+        self._carry_out()
+        nursery.start_soon(self._keep_time)
+
+    @property
+    def peer(self) -> Peer:
+        """The core."""
+        assert self._peer is not None, "load() comes first"
+        return self._peer
+
+    def statistics(self) -> PeerStatistics:
+        """Return what the core does at this moment."""
+        return self.peer.statistics()
+
+    # --- inputs ---
+
+    def propose(self, payloads: Sequence[bytes]) -> bool:
+        """See :meth:`Peer.propose`."""
+        taken = self.peer.propose(payloads, trio.current_time())
+        self._carry_out()
+        return taken
+
+    def barrier(self, cookies: list[int]) -> bool:
+        """See :meth:`Peer.barrier`."""
+        taken = self.peer.barrier(cookies)
+        self._carry_out()
+        return taken
+
+    def persisted(self, io: int) -> None:
+        """Take the disk's report: every write up to ``io`` is durable."""
+        self._durable_io = io
+        self._durable.unpark_all()
+        while self._gated and self._gated[0].after <= io:
+            send = self._gated.popleft()
+            self.links.send(send.links, send.message)
+        self.peer.persisted(io, trio.current_time())
+        self._carry_out()
+
+    async def serve(self, link: Link) -> None:
+        """Read one link until it breaks."""
+        own = self.links.add(link)
+        self.peer.link_up(own.id, link.member, trio.current_time())
+        self._carry_out()
+        try:
+            while True:
+                self._receive(own, await link.recv())
+        except LinkClosed:
+            pass
+        except ProtocolError as error:
+            logger.warning("link to member %s closed: %s", link.member, error)
+        finally:
+            self.links.remove(own)
+            self.peer.link_down(own.id, trio.current_time())
+            self._carry_out()
+
+    def _receive(self, link: ReplicaLink, frames: list[bytes]) -> None:
+        """Sort what arrived: runs of messages to the core, the rest upwards."""
+        messages: list[Message] = []
+        for frame in frames:
+            body = decode_body(frame)
+            if isinstance(body, SnapshotPiece):
+                self.peer.heard(link.id, trio.current_time())
+                snapshot = link.receive_piece(body)
+                if snapshot is not None:
+                    messages.append(snapshot)
+            elif isinstance(body, Forward | Touch | Confirm):
+                self._to_core(link, messages)
+                self._machine.hear(link, body)
+            else:
+                messages.append(body)
+        self._to_core(link, messages)
+
+    def _to_core(self, link: ReplicaLink, messages: list[Message]) -> None:
+        if messages:
+            self.peer.receive(link.id, messages, trio.current_time())
+            messages.clear()
+            self._carry_out()
+
+    async def _keep_time(self) -> None:
+        """Call the core when something is due."""
+        while True:
+            deadline = self.peer.next_deadline()
+            with trio.CancelScope(
+                deadline=math.inf if deadline is None else deadline
+            ) as self._timer:
+                await trio.sleep_forever()
+            self.peer.on_deadline(trio.current_time())
+            self._carry_out()
+
+    # --- effects ---
+
+    def _carry_out(self) -> None:
+        """Carry out all effects; those that they cause come after them."""
+        if self._busy:
+            return
+        self._busy = True
+        try:
+            while effects := self.peer.drain():
+                for effect in effects:
+                    self._carry_out_one(effect)
+        finally:
+            self._busy = False
+        deadline = self.peer.next_deadline()
+        # A later deadline needs nothing: the timer looks again when it wakes.
+        if deadline is not None and deadline < self._timer.deadline:
+            self._timer.deadline = deadline
+
+    def _carry_out_one(self, effect: Effect) -> None:  # noqa: C901, PLR0912 - one match over all effects
+        match effect:
+            case Send():
+                if effect.after <= self._durable_io:
+                    self.links.send(effect.links, effect.message)
+                else:
+                    self._gated.append(effect)
+            case Append(io, transactions):
+                self._write(
+                    io, [(EntryKind.TRANSACTION, z, p) for z, p in transactions]
+                )
+            case Deliver(transactions):
+                self._machine.deliver(transactions)
+            case Confirmed():
+                self._machine.confirmed(effect)
+            case Cut(io, zxid):
+                self._write(io, [(EntryKind.CUT, zxid, b"")])
+            case SaveMetadata(io, metadata):
+                self._write(io, [(EntryKind.META, 0, encode_metadata(metadata))])
+            case InstallSnapshot(io, zxid, body):
+                self._machine.install(zxid, body)
+                self._write(io, [(EntryKind.BASE, zxid, body)])
+            case SendSnapshot(link, zxid):
+                self._send_snapshot(link, zxid)
+            case RoleChanged():
+                logger.info(
+                    "%s in epoch %s, leader %s",
+                    effect.role.name.lower(),
+                    effect.epoch,
+                    effect.leader,
+                )
+                self._machine.role_changed(effect)
+            case Close(link, why):
+                logger.warning("link %s closed: %s", link, why)
+                self.links.close(link)
+            case Halt(why):
+                self._halt(why)
+
+    def _write(self, io: int, entries: list[tuple[int, int, bytes]]) -> None:
+        self._last_io = io
+        self._store.submit(Write(io, entries))
+
+    def _send_snapshot(self, id: LinkId, zxid: Zxid) -> None:
+        link = self.links.get(id)
+        if link is not None and self._nursery is not None:
+            captured = self._machine.capture(zxid)
+            link.hold()
+            self._nursery.start_soon(link.send_snapshot, zxid, captured, self._blocking)
+
+    def _halt(self, why: str) -> None:
+        """Let the error come out of the nursery, wherever we are now."""
+        if self._nursery is not None:
+            self._nursery.start_soon(_raise, ReplicaClosedError(why))
+
+    # --- the disk, for the replica ---
+
+    async def wait_durable(self) -> None:
+        """Wait until everything that was written so far is durable."""
+        io = self._last_io
+        while self._durable_io < io:
+            await self._durable.park()
+
+
+async def _raise(error: Exception) -> None:
+    await trio.lowlevel.checkpoint()
+    raise error
+
+
+def encode_metadata(metadata: Metadata) -> bytes:
+    """Return what the store keeps for the core."""
+    return encoding.encode(list(attrs.astuple(metadata)))
+
+
+def decode_metadata(blob: bytes | None) -> Metadata:
+    """Return what :func:`encode_metadata` wrote; the default for a new disk.
+
+    Raises:
+      ProtocolError: It wrote something else.
+
+    """
+    if blob is None:
+        return Metadata()
+    match encoding.decode(blob):
+        case [int(accepted), int(current), bool(seasoned), bytes(ensemble_id)]:
+            return Metadata(Epoch(accepted), Epoch(current), seasoned, ensemble_id)
+        case _:
+            raise ProtocolError("not the metadata of a member")

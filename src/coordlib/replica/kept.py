@@ -1,0 +1,274 @@
+"""A session that lives at this replica: how long it can be relied on.
+
+With a timeout T the ensemble ends a session T after it last heard of it. Here
+it is *suspended* when no heartbeat was answered for T/3 and *lost* at 2T/3,
+counted from the sending of the last answered one. So on clocks of nearly the
+same rate, whoever relies on the session stops before anybody else may begin.
+The scopes of grants have that moment as their deadline: no timer, no task, and
+nothing that could hang, stands between the loss and the cancellation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Self
+
+import attrs
+import trio
+
+from coordlib.errors import (
+    ConnectionLossError,
+    CoordError,
+    OverloadedError,
+    ReadOnlyError,
+    ReplicaClosedError,
+    SessionClosedError,
+    SessionExpiredError,
+)
+from coordlib.ids import SessionId
+from coordlib.tree import (
+    Applied,
+    Cause,
+    EventType,
+    Operation,
+    Watch,
+    WatchedEvent,
+    WatchKind,
+)
+
+from .waiter import Waiter
+
+if TYPE_CHECKING:
+    from .replica import Replica
+    from .requests import Request
+
+__all__ = ["Binding", "KeptSession", "SessionState", "closed_error"]
+
+
+class SessionState(Enum):
+    """The life of a session; LOST and CLOSED are final."""
+
+    CONNECTED = auto()
+    # No heartbeat was answered for a third of the timeout: writes are refused.
+    SUSPENDED = auto()
+    # It can no longer be relied on; the ensemble ends it, or has done so.
+    LOST = auto()
+    # Its user closed it, or the replica ended.
+    CLOSED = auto()
+
+
+class KeptSession:
+    """One session of this process; dies with the replica at the latest."""
+
+    def __init__(
+        self, replica: Replica, id: SessionId, timeout: float, sent: float
+    ) -> None:
+        self.replica = replica
+        self.id = id
+        self.timeout = timeout
+        self.state = SessionState.CONNECTED
+        self._heard = sent
+        self._cxid = 0
+        self._bindings: dict[Binding, None] = {}
+        # What waits for something else than a request's outcome.
+        self._listeners: dict[Callable[[Exception], None], None] = {}
+        # Makes the error that every use raises once it is over.
+        self._error: Callable[[], CoordError] | None = None
+
+    @property
+    def deadline(self) -> float:
+        """When it is lost unless a heartbeat is answered, in trio's time."""
+        return self._heard + self.timeout * 2 / 3
+
+    # --- from the replica ---
+
+    def confirmed(self, sent: float) -> None:
+        """Note that the ensemble heard of it no earlier than ``sent``."""
+        self._heard = max(self._heard, sent)
+        if self.state is SessionState.SUSPENDED:
+            self.state = SessionState.CONNECTED
+        for binding in self._bindings:
+            binding.scope.deadline = self.deadline
+
+    def check(self, now: float) -> None:
+        """Look whether it is suspended or lost by now."""
+        if self._error is None and now >= self.deadline:
+            self.replica.close_session(self.id, Cause.EXPIRED)
+            self._finish(SessionState.LOST, _lost, requests=_unanswered)
+        elif self._error is None and now >= self._heard + self.timeout / 3:
+            self.state = SessionState.SUSPENDED
+
+    def ended(self, cause: Cause | None) -> None:
+        """Note that it is over: by a transaction, or with the replica."""
+        # What was asked for and not applied before this will never be applied.
+        if cause is Cause.EXPIRED:
+            self._finish(SessionState.LOST, _expired, requests=_expired)
+        elif cause is Cause.CLOSED:
+            self._finish(SessionState.CLOSED, _closed, requests=_closed)
+        else:
+            self._finish(SessionState.CLOSED, closed_error, requests=closed_error)
+
+    def _finish(
+        self,
+        state: SessionState,
+        error: Callable[[], CoordError],
+        *,
+        requests: Callable[[], CoordError],
+    ) -> None:
+        if self._error is not None:
+            return
+        self.state, self._error = state, error
+        for binding in list(self._bindings):
+            binding.lose()
+        self.replica.outstanding.end_session(self.id, requests)
+        for tell in list(self._listeners):
+            tell(error())
+        self._listeners.clear()
+
+    # --- from its user ---
+
+    def require(self) -> None:
+        """Check that the session can be relied on at this moment.
+
+        Raises:
+          SessionError: It is over.
+          ReplicaClosedError: The replica does not run in this process.
+
+        """
+        self.check(trio.current_time())
+        if self._error is not None:
+            raise self._error()
+
+    def submit(self, operation: Operation, path: str) -> Waiter[Applied]:
+        """Ask for a change.
+
+        Raises:
+          ReadOnlyError: The session is suspended. Nothing changes.
+          OverloadedError: Too many requests are without an answer already.
+          SessionError: It is over.
+
+        """
+        self.require()
+        if self.state is SessionState.SUSPENDED:
+            raise ReadOnlyError(path, "no quorum answers; this member serves reads")
+        outstanding_max = self.replica.config.limits.outstanding_max
+        if self.replica.outstanding.of(self.id) >= outstanding_max:
+            raise OverloadedError(path, f"{outstanding_max} operations outstanding")
+        waiter = Waiter[Applied]()
+        self._submit(operation, waiter)
+        return waiter
+
+    def _submit(
+        self, operation: Operation, waiter: Waiter[Applied] | None = None
+    ) -> Request:
+        self._cxid += 1
+        return self.replica.submit(self.id, self._cxid, operation, waiter)
+
+    def submit_unattended(self, operation: Operation) -> None:
+        """Ask for a change that is carried on until done or the session is over."""
+        if self._error is None:
+            self._submit(operation)
+
+    def after_outstanding(self, act: Callable[[], None]) -> None:
+        """Call ``act`` when all requests made so far have an outcome."""
+        last = self.replica.outstanding.last_of(self.id)
+        if last is None:
+            act()
+        else:
+            last.then.append(lambda _applied: act())
+
+    def listen(self, tell: Callable[[Exception], None]) -> None:
+        """Have ``tell`` called with the error when the session ends."""
+        if self._error is not None:
+            tell(self._error())
+        else:
+            self._listeners[tell] = None
+
+    def unlisten(self, tell: Callable[[Exception], None]) -> None:
+        """Undo :meth:`listen`. Harmless when repeated."""
+        self._listeners.pop(tell, None)
+
+    def attach(self, binding: Binding) -> None:
+        """Let a binding's scope end when the session is lost."""
+        binding.scope.deadline = self.deadline
+        if self._error is not None:
+            binding.lose()
+        else:
+            self._bindings[binding] = None
+
+    def detach(self, binding: Binding) -> None:
+        """Undo :meth:`attach`."""
+        self._bindings.pop(binding, None)
+
+
+def _lost() -> CoordError:
+    return SessionExpiredError("no heartbeat was answered for 2/3 of the timeout")
+
+
+def _expired() -> CoordError:
+    return SessionExpiredError("the ensemble has expired the session")
+
+
+def _closed() -> CoordError:
+    return SessionClosedError("the session is closed")
+
+
+def _unanswered() -> CoordError:
+    return ConnectionLossError("the session was lost before the answer came")
+
+
+def closed_error() -> CoordError:
+    """Return what every use of a replica that has ended raises."""
+    return ReplicaClosedError("the replica is closed")
+
+
+@attrs.define(eq=False)
+class Binding:
+    """Ties a cancel scope to a session and to one of its znodes.
+
+    A context manager. While it is entered, the scope's deadline is the
+    session's, and the scope is cancelled when the session ends or the znode is
+    deleted, whoever does it.
+    """
+
+    kept: KeptSession
+    scope: trio.CancelScope
+    path: str
+    czxid: int
+    _lost: bool = attrs.field(default=False, init=False)
+    _watch: Watch | None = attrs.field(default=None, init=False)
+
+    @property
+    def lost(self) -> bool:
+        """Whether the hold can no longer be proved, at this moment."""
+        if not self._lost and trio.current_time() >= self.kept.deadline:
+            self.lose()
+        return self._lost
+
+    def lose(self) -> None:
+        """End the hold."""
+        self._lost = True
+        self.scope.cancel()
+
+    def __enter__(self) -> Self:
+        self._watch = self.kept.replica.subscriptions.add(
+            self.path, WatchKind.PERSISTENT, self._see
+        )
+        self.kept.attach(self)
+        self._look()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kept.detach(self)
+        if self._watch is not None:
+            self.kept.replica.subscriptions.remove(self._watch)
+
+    def _see(self, event: WatchedEvent) -> None:
+        if event.type in {EventType.DELETED, EventType.RESYNC}:
+            self._look()
+
+    def _look(self) -> None:
+        stat = self.kept.replica.tree.exists(self.path)
+        if stat is None or stat.czxid != self.czxid:
+            self.lose()

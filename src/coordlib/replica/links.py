@@ -1,0 +1,146 @@
+"""The links of one replica: frames out, snapshots out and in.
+
+A snapshot leaves in pieces, as fast as the link takes them; whatever else is
+sent to that member meanwhile waits behind it, for the order counts, except
+pings, which show that we live. The consensus core decides what is sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Protocol, TypeVar
+
+import attrs
+import trio
+
+from coordlib.consensus import LinkId, Ping, Snapshot
+from coordlib.errors import ProtocolError
+from coordlib.ids import MemberId, Zxid
+from coordlib.transport.interface import Link
+from coordlib.tree import Captured, DataTree, encode_snapshot, restore
+
+from .wire import Body, SnapshotPiece, encode_body
+
+__all__ = ["Blocking", "ReplicaLink", "ReplicaLinks"]
+
+T = TypeVar("T")
+
+
+class Blocking(Protocol):
+    """Runs a slow function where it does not hold up the loop."""
+
+    def __call__(self, function: Callable[[], T], /) -> Awaitable[T]:
+        """Return what ``function()`` returns or raises."""
+        ...
+
+
+_PIECE_BYTES = 256 << 10
+
+
+@attrs.define(eq=False)
+class ReplicaLink:
+    """One link, with what is under way in both directions."""
+
+    id: LinkId
+    link: Link
+    # While a snapshot is being sent: what comes after it.
+    _held: list[bytes] | None = attrs.field(default=None, init=False)
+    # The snapshot being received, as far as it is here.
+    _incoming: bytearray = attrs.field(factory=bytearray, init=False)
+
+    @property
+    def member(self) -> MemberId:
+        """Who is at the other end."""
+        return self.link.member
+
+    def send(self, frame: bytes, *, urgent: bool = False) -> None:
+        """Send a frame, behind a snapshot that is under way unless urgent."""
+        if self._held is None or urgent:
+            self.link.send(frame)
+        else:
+            self._held.append(frame)
+
+    def hold(self) -> None:
+        """Let everything from now on wait for :meth:`send_snapshot` to end."""
+        self._held = []
+
+    async def send_snapshot(
+        self, zxid: Zxid, captured: Captured, blocking: Blocking
+    ) -> None:
+        """Send the tree in pieces, then what was held."""
+        body = await blocking(lambda: encode_snapshot(captured))
+        for offset in range(0, len(body), _PIECE_BYTES):
+            part = body[offset : offset + _PIECE_BYTES]
+            frame = encode_body(SnapshotPiece(zxid, len(body), offset, part))
+            if not self.link.send(frame):
+                await self.link.wait_writable()
+            else:
+                await trio.lowlevel.checkpoint()
+        held, self._held = self._held or [], None
+        for frame in held:
+            self.link.send(frame)
+
+    def receive_piece(self, piece: SnapshotPiece) -> Snapshot | None:
+        """Take a piece; return the whole once it is complete and sound.
+
+        Raises:
+          ProtocolError: It does not fit the ones before, or the whole is damaged.
+
+        """
+        if piece.offset != len(self._incoming):
+            raise ProtocolError("a gap between the pieces of a snapshot")
+        self._incoming += piece.part
+        if len(self._incoming) < piece.size:
+            return None
+        body = bytes(self._incoming)
+        self._incoming.clear()
+        # Checked before the core hears of it: there is no way back afterwards.
+        staged = DataTree()
+        restore(staged, body)
+        if staged.zxid != piece.zxid:
+            raise ProtocolError("a snapshot of another zxid than announced")
+        return Snapshot(piece.zxid, body)
+
+
+@attrs.define
+class ReplicaLinks:
+    """All present links of one replica, by the number that the core knows."""
+
+    _by_id: dict[LinkId, ReplicaLink] = attrs.field(factory=dict, init=False)
+    _last: LinkId = attrs.field(default=0, init=False)
+
+    def add(self, link: Link) -> ReplicaLink:
+        """Give a new link its number."""
+        self._last += 1
+        added = self._by_id[self._last] = ReplicaLink(self._last, link)
+        return added
+
+    def remove(self, link: ReplicaLink) -> None:
+        """Forget a link that is gone."""
+        self._by_id.pop(link.id, None)
+
+    def get(self, id: LinkId) -> ReplicaLink | None:
+        """Return a link unless it is gone."""
+        return self._by_id.get(id)
+
+    def to(self, member: MemberId) -> ReplicaLink | None:
+        """Return the newest link to a member."""
+        for link in reversed(self._by_id.values()):
+            if link.member == member:
+                return link
+        return None
+
+    def send(self, ids: tuple[LinkId, ...], body: Body) -> None:
+        """Encode once, send over each of the links that are still there."""
+        frame = encode_body(body)
+        urgent = isinstance(body, Ping)
+        for number in ids:
+            link = self._by_id.get(number)
+            if link is not None:
+                link.send(frame, urgent=urgent)
+
+    def close(self, id: LinkId) -> None:
+        """Cut a link."""
+        link = self._by_id.get(id)
+        if link is not None:
+            link.link.close()

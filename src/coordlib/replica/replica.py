@@ -1,0 +1,477 @@
+"""The running part: one member's tree, sessions and requests.
+
+Requests of local sessions go to the leader, here or elsewhere, and are
+answered when this replica applies them. The leader's replica also expires
+sessions. The order of transactions is the consensus core's business, reached
+through :mod:`driver`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+import attrs
+import trio
+
+from coordlib.config import Config
+from coordlib.consensus import Confirmed, Role, RoleChanged, Transaction
+from coordlib.ids import NO_EPOCH, NO_MEMBER, MemberId, SessionId, Zxid
+from coordlib.storage.interface import LogStore
+from coordlib.transport.interface import UNKNOWN_ENSEMBLE, Hello, Transport
+from coordlib.tree import (
+    NO_SESSION,
+    Applied,
+    Captured,
+    Cause,
+    CloseSession,
+    DataTree,
+    OpenSession,
+    Operation,
+    SessionOpened,
+    capture,
+    encode_snapshot,
+    restore,
+    stamp,
+)
+
+from .contact import Contact
+from .driver import Driver
+from .expiry import Expiry
+from .kept import KeptSession, closed_error
+from .links import Blocking, ReplicaLink
+from .requests import Outstanding, Request
+from .subscriptions import Subscriptions
+from .waiter import Bell, Waiter
+from .wire import Confirm, Forward, Touch
+
+__all__ = ["Replica", "Surroundings"]
+
+# Transactions applied before other tasks run, so that heartbeats are not late:
+# some 3 ms of pure Python.
+_SLICE = 256
+
+# Seconds for the last requests of a member that is leaving.
+_FAREWELL = 1.0
+
+
+@attrs.frozen(kw_only=True)
+class Surroundings:
+    """What a replica takes from the machine; tests give their own.
+
+    Attributes:
+      entropy: Returns that many random bytes.
+      wall_clock: Seconds since 1970.
+      blocking: Runs slow pure functions.
+
+    """
+
+    entropy: Callable[[int], bytes]
+    wall_clock: Callable[[], float]
+    blocking: Blocking
+
+
+class Replica:
+    """One start of one member. :meth:`run` is its whole life."""
+
+    def __init__(
+        self,
+        *,
+        member: MemberId,
+        voters: frozenset[MemberId],
+        name: str,
+        store: LogStore,
+        transport: Transport | None,
+        config: Config,
+        surroundings: Surroundings,
+    ) -> None:
+        self.member = member
+        self.config = config
+        self.tree = DataTree()
+        self.subscriptions = Subscriptions()
+        self.outstanding = Outstanding()
+        self.role = RoleChanged(Role.LOOKING, NO_EPOCH, NO_MEMBER)
+        self.serving = False
+        self.incarnation = surroundings.entropy(16)
+        self.driver = Driver(self, store, config, surroundings.blocking)
+        self._voters = voters
+        self._name = name
+        self._store = store
+        self._transport = transport
+        self._surroundings = surroundings
+        self._kept: dict[SessionId, KeptSession] = {}
+        # Requests of the replica itself, such as opening a session.
+        self._cxid = int.from_bytes(surroundings.entropy(5), "big") << 22
+        self._to_apply: deque[Transaction] = deque()
+        self._apply_bell = Bell()
+        self._flush_bell = Bell()
+        self._ready = trio.lowlevel.ParkingLot()
+        self._ready_at = Zxid(0)
+        self._contact = Contact(trio.current_time())
+        self._expiry: Expiry | None = None
+        self._expiring: set[SessionId] = set()
+        # Barriers under way: who is told, and the number of its touch.
+        self._barriers: dict[int, tuple[ReplicaLink | None, int]] = {}
+        self._cookie = 0
+        # Transactions applied since the last snapshot.
+        self._applied_since = 0
+        self._saving = False
+        self._nursery: trio.Nursery | None = None
+        self.closed = False
+
+    # --- life ---
+
+    async def run(self, started: Callable[[], None]) -> None:
+        """Recover, then run until cancelled.
+
+        Args:
+          started: Called once the member listens, before it has a leader.
+
+        Raises:
+          StorageError: The disk cannot be trusted, at start or later.
+          ConfigError: The transport cannot listen.
+          ReplicaClosedError: The core cannot go on.
+
+        """
+        try:
+            recovered = await self._surroundings.blocking(self._store.recover)
+            if recovered.snapshot is not None:
+                restore(self.tree, recovered.snapshot[1])
+            self.driver.load(
+                recovered, self.member, self._voters, self._surroundings.entropy(16)
+            )
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                await nursery.start(self._store.run, self.driver.persisted)
+                nursery.start_soon(self._apply_forever)
+                nursery.start_soon(self._flush_forever)
+                nursery.start_soon(self._beat_forever)
+                self.driver.start(nursery)
+                if self._transport is not None:
+                    await nursery.start(
+                        self._transport.run, self._hello, self.driver.serve
+                    )
+                started()
+        finally:
+            self._end()
+            self._store.close()
+
+    def _end(self) -> None:
+        """Tell everybody who waits that it is over."""
+        self.closed = True
+        self.serving = False
+        self.outstanding.fail_all(closed_error)
+        self._contact.fail_all(closed_error())
+        self._ready.unpark_all()
+        for session in list(self._kept.values()):
+            session.ended(None)
+        self._kept.clear()
+
+    async def finish_outstanding(self) -> None:
+        """Wait, but not long, for what was asked for to have an outcome.
+
+        For the end of the user's block: releases and closes on their way
+        should arrive, or others wait for the sessions to expire.
+        """
+        with trio.move_on_after(_FAREWELL, shield=True):
+            while self.serving and len(self.outstanding):
+                await self.outstanding.emptied.park()
+
+    def _hello(self) -> Hello:
+        known = self.driver.peer.metadata.ensemble_id
+        return Hello(
+            self._name, known or UNKNOWN_ENSEMBLE, self.member, self.incarnation
+        )
+
+    async def wait_ready(self) -> None:
+        """Wait until a quorum has formed and this replica has caught up.
+
+        Raises:
+          ReplicaClosedError: The replica ended meanwhile.
+
+        """
+        await trio.lowlevel.checkpoint()
+        while not self.serving:
+            if self.closed:
+                raise closed_error()
+            await self._ready.park()
+
+    # --- what sessions ask for ---
+
+    def submit(
+        self,
+        session: SessionId,
+        cxid: int,
+        operation: Operation,
+        waiter: Waiter[Applied] | None,
+    ) -> Request:
+        """Take a request; it will be applied once, or its session will end.
+
+        Raises:
+          ReplicaClosedError: The replica does not run.
+
+        """
+        if self.closed:
+            raise closed_error()
+        request = self.outstanding.add(session, cxid, operation, waiter=waiter)
+        self._flush_bell.ring()
+        return request
+
+    async def open_session(self, timeout: float) -> KeptSession:
+        """Open a session and keep it alive from the moment it is applied.
+
+        Args:
+          timeout: The session's, in seconds.
+
+        """
+        operation = OpenSession(
+            self._surroundings.entropy(16), self.incarnation, round(timeout * 1000)
+        )
+        kept: list[KeptSession] = []
+
+        def opened(applied: Applied) -> None:
+            assert isinstance(applied.result, SessionOpened)
+            session = applied.result.session
+            if waiter.abandoned:
+                self.close_session(session, Cause.CLOSED)
+            else:
+                # The ensemble counts its timeout from when the leader applied
+                # it, which is after we sent it.
+                kept.append(KeptSession(self, session, timeout, request.sent))
+                self._kept[session] = kept[0]
+
+        waiter = Waiter[Applied]()
+        request = self.submit(NO_SESSION, self._next_cxid(), operation, waiter)
+        request.then.append(opened)
+        await waiter.wait()
+        return kept[0]
+
+    def close_session(self, session: SessionId, cause: Cause) -> Waiter[Applied]:
+        """Have a session closed, however long it takes and whoever waits."""
+        self._kept.pop(session, None)
+        waiter = Waiter[Applied]()
+        if self.closed:
+            waiter.fail(closed_error())
+        else:
+            operation = CloseSession(session, cause)
+            self.submit(NO_SESSION, self._next_cxid(), operation, waiter)
+        return waiter
+
+    def sync(self) -> Waiter[None]:
+        """Return what resolves when the tree holds all that was acknowledged."""
+        if self.closed:
+            raise closed_error()
+        waiter = Waiter[None]()
+        self._contact.add_sync(waiter)
+        self._flush_bell.ring()
+        return waiter
+
+    @property
+    def kept_sessions(self) -> int:
+        """How many sessions live here."""
+        return len(self._kept)
+
+    def _next_cxid(self) -> int:
+        self._cxid += 1
+        return self._cxid
+
+    # --- sending ---
+
+    async def _flush_forever(self) -> None:
+        """Send what piled up while others ran: batches form by themselves."""
+        while True:
+            await self._flush_bell.wait()
+            self._flush()
+
+    def _flush(self) -> None:
+        if not self.serving:
+            return
+        now = trio.current_time()
+        while bodies := self.outstanding.take_unsent(now):
+            if self.role.role is Role.LEADING:
+                time_ms = int(self._surroundings.wall_clock() * 1000)
+                # Refused only if the lead is about to end: then all is sent again.
+                self.driver.propose([stamp(body, time_ms) for body in bodies])
+            else:
+                self._to_leader(Forward(self.role.epoch, bodies))
+        if self._contact.has_syncs:
+            self._touch(now)
+
+    def _to_leader(self, body: Forward | Touch) -> None:
+        link = self.driver.links.to(self.role.leader)
+        if link is not None:
+            self.driver.links.send((link.id,), body)
+
+    def _touch(self, now: float) -> None:
+        number = self._contact.touch(now)
+        if self.role.role is Role.LEADING:
+            self._on_touch(None, Touch(self.role.epoch, number, self.incarnation))
+        else:
+            self._to_leader(Touch(self.role.epoch, number, self.incarnation))
+
+    # --- hearing from other replicas ---
+
+    def hear(self, link: ReplicaLink, body: Forward | Touch | Confirm) -> None:
+        """Take what another replica said, if it is for the present epoch."""
+        if isinstance(body, Confirm):
+            if link.member == self.role.leader:
+                self._on_confirm(body.number, body.zxid)
+        elif self.role.role is Role.LEADING and body.epoch == self.role.epoch:
+            if isinstance(body, Touch):
+                self._on_touch(link, body)
+            else:
+                time_ms = int(self._surroundings.wall_clock() * 1000)
+                self.driver.propose([stamp(r, time_ms) for r in body.requests])
+
+    def _on_touch(self, link: ReplicaLink | None, touch: Touch) -> None:
+        """Leader: these sessions live; answer once a quorum says that we lead."""
+        if self._expiry is not None:
+            self._expiry.touch(touch.owner, trio.current_time())
+            self._cookie += 1
+            self._barriers[self._cookie] = (link, touch.number)
+            self.driver.barrier([self._cookie])
+
+    def confirmed(self, confirmed: Confirmed) -> None:
+        """Leader: answer touches."""
+        for cookie in confirmed.cookies:
+            link, number = self._barriers.pop(cookie, (None, 0))
+            if link is not None:
+                self.driver.links.send((link.id,), Confirm(number, confirmed.zxid))
+            elif number:
+                self._on_confirm(number, confirmed.zxid)
+
+    def _on_confirm(self, number: int, zxid: Zxid) -> None:
+        if self._contact.confirm(number, zxid, self.tree.zxid):
+            for session in self._kept.values():
+                session.confirmed(self._contact.confirmed)
+
+    async def _beat_forever(self) -> None:
+        """Keep sessions alive, notice their loss, and expire others' when leading."""
+        while True:
+            await trio.sleep(self.config.heartbeat_interval)
+            now = trio.current_time()
+            if self.serving:
+                self._touch(now)
+            for session in list(self._kept.values()):
+                session.check(now)
+            if self._expiry is not None and self.serving:
+                self._expire(self._expiry, now)
+
+    def _expire(self, expiry: Expiry, now: float) -> None:
+        for session in expiry.expired(self.tree.sessions(), now):
+            if session not in self._expiring:
+                self._expiring.add(session)
+                operation = CloseSession(session, Cause.EXPIRED)
+                self.submit(NO_SESSION, self._next_cxid(), operation, None)
+
+    # --- the state machine: called by the driver, in order ---
+
+    def role_changed(self, change: RoleChanged) -> None:
+        """Note the new part; serve once the tree has what the epoch began with."""
+        self.role = change
+        self.serving = False
+        self._barriers.clear()
+        self._expiring.clear()
+        self._expiry = None
+        if change.epoch:
+            self._ready_at = Zxid(
+                self._to_apply[-1][0] if self._to_apply else self.tree.zxid
+            )
+            self._serve_when_ready()
+
+    def _serve_when_ready(self) -> None:
+        if self.serving or not self.role.epoch or self.tree.zxid < self._ready_at:
+            return
+        self.serving = True
+        if self.role.role is Role.LEADING:
+            self._expiry = Expiry(
+                trio.current_time(), 5 * self.config.heartbeat_interval
+            )
+        # What is unanswered now is in no history: see requests.
+        self.outstanding.send_all_again()
+        self._contact.start_over()
+        self._ready.unpark_all()
+        self._flush_bell.ring()
+
+    def deliver(self, transactions: list[Transaction]) -> None:
+        """Apply: at once if it is little, else in slices."""
+        waiting = bool(self._to_apply)
+        self._to_apply.extend(transactions)
+        if not waiting:
+            self._apply_slice()
+            if self._to_apply:
+                self._apply_bell.ring()
+
+    async def _apply_forever(self) -> None:
+        while True:
+            await self._apply_bell.wait()
+            while self._to_apply:
+                self._apply_slice()
+                await trio.lowlevel.checkpoint()
+
+    def _apply_slice(self) -> None:
+        for _ in range(min(_SLICE, len(self._to_apply))):
+            self._apply(*self._to_apply.popleft())
+        self._contact.release(self.tree.zxid)
+        self._serve_when_ready()
+        if self._applied_since >= self.config.snapshot_interval and not self._saving:
+            self._begin_snapshot()
+
+    def _apply(self, zxid: Zxid, payload: bytes) -> None:
+        applied = self.tree.apply(zxid, payload)
+        if applied.events:
+            self.subscriptions.fire(applied.events)
+        if applied.closed:
+            self._session_closed(applied.closed, applied.cause)
+        elif isinstance(applied.result, SessionOpened):
+            self._session_opened(applied.result)
+        self._applied_since += 1
+        # Last: an event is queued before its cause's author is woken.
+        self.outstanding.applied(applied)
+
+    def _session_opened(self, opened: SessionOpened) -> None:
+        if self._expiry is not None:
+            self._expiry.touch(opened.owner, trio.current_time())
+
+    def _session_closed(self, session: SessionId, cause: Cause | None) -> None:
+        self._expiring.discard(session)
+        kept = self._kept.pop(session, None)
+        if kept is not None:
+            kept.ended(cause)
+
+    def capture(self, zxid: Zxid) -> Captured:
+        """Return the tree at ``zxid``, applying at once what is delivered."""
+        while self._to_apply:
+            self._apply_slice()
+        assert self.tree.zxid == zxid, f"{self.tree.zxid:#x} is not {zxid:#x}"
+        return capture(self.tree)
+
+    def install(self, zxid: Zxid, body: bytes) -> None:
+        """Replace the tree; find out what that means for sessions and requests."""
+        self._to_apply.clear()
+        restore(self.tree, body)
+        assert self.tree.zxid == zxid
+        self._applied_since = 0
+        gone = [session for session in self._kept if self.tree.session(session) is None]
+        for session in gone:
+            self._session_closed(session, Cause.EXPIRED)
+        self.outstanding.restored(self.tree)
+        self._contact.release(zxid)
+        self.subscriptions.resync(zxid)
+
+    # --- own snapshots ---
+
+    def _begin_snapshot(self) -> None:
+        assert self._nursery is not None
+        self._saving = True
+        self._applied_since = 0
+        self._nursery.start_soon(
+            self._save_snapshot, self.tree.zxid, capture(self.tree)
+        )
+
+    async def _save_snapshot(self, zxid: int, captured: Captured) -> None:
+        # The tree may be ahead of our own disk, and a snapshot must not be.
+        await self.driver.wait_durable()
+        body = await self._surroundings.blocking(lambda: encode_snapshot(captured))
+        await self._store.save_snapshot(zxid, body)
+        self._saving = False

@@ -1,0 +1,287 @@
+"""What members say to each other, as frame bodies and back.
+
+A body is a two-byte length, a CBOR list of small things (kind and fields), and
+the large things as plain bytes behind it. So what CBOR has to parse is bounded
+by the length field's 64 KiB, and a payload is copied, never encoded again.
+
+Besides the messages of :mod:`coordlib.consensus` there are a few of the
+replicas' own: forwarded requests, heartbeats of sessions, pieces of snapshots.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Sequence
+from itertools import accumulate, pairwise
+from typing import Protocol, cast
+
+import attrs
+
+from coordlib import encoding
+from coordlib.consensus import (
+    Ack,
+    AckEpoch,
+    AckNewLeader,
+    Commit,
+    FollowerInfo,
+    LeaderInfo,
+    Message,
+    NewLeader,
+    Notification,
+    Ping,
+    Pong,
+    Proposal,
+    Role,
+    Truncate,
+    UpToDate,
+    Vote,
+)
+from coordlib.errors import ProtocolError
+from coordlib.ids import Epoch, MemberId, Zxid
+
+__all__ = [
+    "Body",
+    "Confirm",
+    "Forward",
+    "SnapshotPiece",
+    "Touch",
+    "decode_body",
+    "encode_body",
+]
+
+
+@attrs.define
+class Forward:
+    """Learner to leader: propose these requests of my sessions.
+
+    Attributes:
+      epoch: The leader's. In any other one they are dropped: the sender knows
+        then by the history which of them survived, and sends the rest again.
+      requests: In the order of their sessions.
+
+    """
+
+    epoch: Epoch
+    requests: list[bytes]
+
+
+@attrs.define
+class Touch:
+    """Learner to leader: I keep my sessions alive. Answer: :class:`Confirm`.
+
+    Attributes:
+      epoch: The leader's; in any other one it is dropped.
+      number: Names this one; grows.
+      owner: 16 bytes: which start of the replica keeps the sessions.
+
+    """
+
+    epoch: Epoch
+    number: int
+    owner: bytes
+
+
+@attrs.define
+class Confirm:
+    """Leader to learner: I led when your :class:`Touch` came.
+
+    Attributes:
+      number: Of the touch.
+      zxid: Every write acknowledged before the touch is at or before it.
+
+    """
+
+    number: int
+    zxid: Zxid
+
+
+@attrs.define
+class SnapshotPiece:
+    """Leader to learner: a part of the tree as it is at ``zxid``.
+
+    Attributes:
+      zxid: The whole's.
+      size: The whole's, in bytes.
+      offset: Where the part begins; parts come in order, without a gap.
+      part: At least one byte.
+
+    """
+
+    zxid: Zxid
+    size: int
+    offset: int
+    part: bytes
+
+
+Body = Message | Forward | Touch | Confirm | SnapshotPiece
+
+_LENGTH = struct.Struct(">H")
+_INT_MAX = (1 << 63) - 1
+_ID_BYTES = 16
+
+# What each kind's fields are: i a number, b a truth value, s sixteen bytes, l a
+# list of numbers. A kind's place in the list is its number on the wire, so a new
+# one goes to the end.
+_KINDS: list[tuple[type[Body], str]] = [
+    (LeaderInfo, "i"),
+    (AckEpoch, "ibil"),
+    (Truncate, "i"),
+    (NewLeader, "is"),
+    (AckNewLeader, "i"),
+    (UpToDate, "ii"),
+    (Ack, "ii"),
+    (Commit, "ii"),
+    (Ping, "i"),
+    (Pong, "i"),
+    (FollowerInfo, "iibb"),
+    (Touch, "iis"),
+    (Confirm, "ii"),
+]
+_PROPOSAL, _FORWARD, _PIECE, _NOTIFICATION = range(100, 104)
+_NUMBER_OF: dict[object, int] = {kind: i for i, (kind, _) in enumerate(_KINDS)}
+
+
+class _Make(Protocol):
+    """A class of ``_KINDS``, called with fields that its layout has checked."""
+
+    def __call__(self, *fields: object) -> Body: ...
+
+
+_LAYOUTS = [(cast("_Make", kind), layout) for kind, layout in _KINDS]
+
+
+def encode_body(body: Body) -> bytes:
+    """Return the frame body that says ``body``."""
+    match body:
+        case Proposal(epoch, previous, first, payloads):
+            head = [_PROPOSAL, epoch, previous, first, [len(p) for p in payloads]]
+            return _join(head, payloads)
+        case Forward(epoch, requests):
+            return _join([_FORWARD, epoch, [len(r) for r in requests]], requests)
+        case SnapshotPiece(zxid, size, offset, part):
+            return _join([_PIECE, zxid, size, offset], [part])
+        case Notification(number, role, leader, epoch, vote):
+            ballot = None if vote is None else list(attrs.astuple(vote))
+            return _join([_NOTIFICATION, number, role, leader, epoch, ballot], ())
+        case _:
+            fields = attrs.astuple(body, recurse=False)
+            return _join([_NUMBER_OF[type(body)], *fields], ())
+
+
+def _join(head: list[object], parts: Sequence[bytes]) -> bytes:
+    encoded = encoding.encode(head)
+    return b"".join((_LENGTH.pack(len(encoded)), encoded, *parts))
+
+
+def decode_body(frame: bytes) -> Body:
+    """Return what a frame says.
+
+    Raises:
+      ProtocolError: It says nothing that a member may say.
+
+    """
+    if len(frame) < _LENGTH.size:
+        raise ProtocolError("a frame without a head")
+    start = _LENGTH.size + _LENGTH.unpack_from(frame)[0]
+    head = encoding.decode(frame[_LENGTH.size : start])
+    if type(head) is not list or not head or type(head[0]) is not int:
+        raise ProtocolError("a frame of no kind")
+    kind, fields, rest = head[0], head[1:], frame[start:]
+    if 0 <= kind < len(_LAYOUTS):
+        make, layout = _LAYOUTS[kind]
+        if rest:
+            raise ProtocolError("bytes after the head")
+        return make(*_checked(fields, layout))
+    match kind:
+        case 100:
+            return _decode_proposal(fields, rest)
+        case 101:
+            epoch, lengths = _checked(fields, "il")
+            return Forward(Epoch(_number(epoch)), _split(rest, lengths))
+        case 102:
+            return _decode_piece(fields, rest)
+        case 103:
+            return _decode_notification(fields)
+        case _:
+            raise ProtocolError(f"a frame of unknown kind {kind}")
+
+
+def _checked(fields: Sequence[object], layout: str) -> list[object]:
+    """Return the fields if they are what ``layout`` says, lists as tuples."""
+    if len(fields) != len(layout):
+        raise ProtocolError("a wrong number of fields")
+    return [_CHECKS[kind](field) for kind, field in zip(layout, fields, strict=True)]
+
+
+def _number(field: object) -> int:
+    if type(field) is int and 0 <= field <= _INT_MAX:
+        return field
+    raise ProtocolError("not a number")
+
+
+def _truth(field: object) -> bool:
+    if type(field) is bool:
+        return field
+    raise ProtocolError("not a truth value")
+
+
+def _id(field: object) -> bytes:
+    if type(field) is bytes and len(field) == _ID_BYTES:
+        return field
+    raise ProtocolError("not sixteen bytes")
+
+
+def _numbers(field: object) -> tuple[int, ...]:
+    if type(field) is list:
+        return tuple(map(_number, field))
+    raise ProtocolError("not a list of numbers")
+
+
+_CHECKS: dict[str, Callable[[object], object]] = {
+    "i": _number,
+    "b": _truth,
+    "s": _id,
+    "l": _numbers,
+}
+
+
+def _split(rest: bytes, lengths: object) -> list[bytes]:
+    """Return the parts of ``rest`` with these lengths; they must fill it."""
+    sizes = lengths if isinstance(lengths, tuple) else ()
+    ends = list(accumulate(sizes, initial=0))
+    if not sizes or ends[-1] != len(rest):
+        raise ProtocolError("lengths that do not add up")
+    return [rest[start:end] for start, end in pairwise(ends)]
+
+
+def _decode_proposal(fields: Sequence[object], rest: bytes) -> Proposal:
+    epoch, previous, first, lengths = _checked(fields, "iiil")
+    return Proposal(
+        Epoch(_number(epoch)),
+        Zxid(_number(previous)),
+        Zxid(_number(first)),
+        _split(rest, lengths),
+    )
+
+
+def _decode_piece(fields: Sequence[object], part: bytes) -> SnapshotPiece:
+    zxid, size, offset = map(_number, _checked(fields, "iii"))
+    if not part or offset + len(part) > size:
+        raise ProtocolError("a piece beyond its snapshot")
+    return SnapshotPiece(Zxid(zxid), size, offset, part)
+
+
+def _decode_notification(fields: Sequence[object]) -> Notification:
+    number, role, leader, epoch = map(_number, _checked(fields[:4], "iiii"))
+    if role > max(Role) or len(fields) != len(attrs.fields(Notification)):
+        raise ProtocolError("not a notification")
+    vote = None
+    if fields[4] is not None:
+        if type(fields[4]) is not list:
+            raise ProtocolError("not a vote")
+        seasoned, *rest = _checked(fields[4], "biii")
+        current_epoch, last_zxid, member = map(_number, rest)
+        vote = Vote(
+            bool(seasoned), Epoch(current_epoch), Zxid(last_zxid), MemberId(member)
+        )
+    return Notification(number, Role(role), MemberId(leader), Epoch(epoch), vote)

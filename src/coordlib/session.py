@@ -1,0 +1,608 @@
+"""A session: how an application talks to the ensemble.
+
+One API for every place a session may live; recipes use nothing else. All
+methods are ``async`` and always checkpoint, except those that only look at
+this process. How long the session can be relied on is decided in
+:mod:`coordlib.replica.kept`; this module checks arguments and makes errors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import NoReturn, Self
+
+import attrs
+import trio
+
+from coordlib.errors import (
+    BadArgumentsError,
+    ErrorCode,
+    MultiError,
+    NoNodeError,
+    OperationError,
+    SessionExpiredError,
+    operation_error,
+)
+from coordlib.ids import SessionId
+from coordlib.replica.kept import Binding, KeptSession, SessionState
+from coordlib.replica.subscriptions import EventQueue
+from coordlib.replica.waiter import Bell
+from coordlib.tree import (
+    ANY_VERSION,
+    Applied,
+    Cause,
+    Check,
+    Create,
+    Created,
+    Delete,
+    EventType,
+    Multi,
+    MultiRefused,
+    Operation,
+    Refused,
+    Result,
+    Set,
+    Stat,
+    SubOperation,
+    Watch,
+    WatchedEvent,
+    WatchKind,
+    validate_path,
+    validate_sequential,
+)
+
+__all__ = ["EventStream", "Session", "Znode"]
+
+# How long leaving a session's block waits for the ensemble to confirm. After
+# that the replica goes on closing it, and the application goes its way.
+_CLOSE_PATIENCE = 1.0
+
+
+@attrs.frozen
+class Znode:
+    """What :meth:`Session.wait_for` shows its predicate.
+
+    Attributes:
+      path: Where it is.
+      data: Its data.
+      stat: Its stat.
+
+    """
+
+    path: str
+    data: bytes
+    stat: Stat
+
+
+class Session:
+    """A conversation with the ensemble, which owns ephemeral znodes.
+
+    Made by :meth:`coordlib.Ensemble.session`. Use it from as many tasks as you
+    like, in the process and trio run that made it.
+
+    Any method may raise:
+
+    * :exc:`SessionExpiredError`: the session is over, its ephemerals are gone
+      or soon will be. A write that was under way may have been applied if it
+      raises :exc:`ConnectionLossError`; otherwise nothing changed.
+    * :exc:`SessionClosedError`: you closed it. Nothing changed.
+    * :exc:`ReplicaClosedError`: the replica does not run here. A write that was
+      under way may have been applied.
+    * :exc:`BadArgumentsError`: an argument is impossible. Nothing changed.
+
+    Writes may also raise :exc:`ReadOnlyError` (no quorum answers for a third of
+    the session timeout) and :exc:`OverloadedError`; nothing changed. Cancelling
+    a write stops waiting for it; it may still be applied, once.
+    """
+
+    def __init__(self, kept: KeptSession, check_process: Callable[[], None]) -> None:
+        self._kept = kept
+        self._replica = kept.replica
+        self._tree = kept.replica.tree
+        self._check_process = check_process
+
+    # --- about the session ---
+
+    @property
+    def id(self) -> SessionId:
+        """The session's id: the owner in :attr:`Stat.ephemeral_owner`."""
+        return self._kept.id
+
+    @property
+    def timeout(self) -> float:
+        """After so many seconds of silence the ensemble ends the session."""
+        return self._kept.timeout
+
+    @property
+    def state(self) -> SessionState:
+        """Whether it can be relied on."""
+        return self._kept.state
+
+    @property
+    def deadline(self) -> float:
+        """When it is lost unless a heartbeat is answered, in trio's time."""
+        return self._kept.deadline
+
+    def check(self) -> None:
+        """Check, by the clock, that the session can be relied on right now.
+
+        Call it before an effect on the outside world if the process may have
+        been frozen in between; nothing else can notice that in time.
+
+        Raises:
+          SessionError: It is over.
+
+        """
+        self._check_process()
+        self._kept.require()
+
+    async def __aenter__(self) -> Self:
+        await trio.lowlevel.checkpoint()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the session; its ephemerals are deleted.
+
+        Waits up to a second for the ensemble to confirm, even if cancelled;
+        after that the replica goes on trying for as long as it lives.
+        Idempotent.
+        """
+        if self._kept.state in {SessionState.CONNECTED, SessionState.SUSPENDED}:
+            closing = self._replica.close_session(self.id, Cause.CLOSED)
+            try:
+                with trio.move_on_after(_CLOSE_PATIENCE, shield=True):
+                    await closing.wait()
+            finally:
+                self._kept.ended(Cause.CLOSED)
+        await trio.lowlevel.checkpoint()
+
+    # --- writes ---
+
+    async def create(
+        self,
+        path: str,
+        data: bytes = b"",
+        *,
+        ephemeral: bool = False,
+        sequential: bool = False,
+    ) -> str:
+        """Make a znode.
+
+        Args:
+          path: Its path, such as ``"/config/limits"``. With ``sequential`` the
+            ensemble appends ten digits, and the path may end with ``/``.
+          data: At most :attr:`Limits.data_bytes_max` bytes (1 MiB).
+          ephemeral: Delete it when this session ends.
+          sequential: Append a number that grows with every child created at
+            the same parent.
+
+        Returns:
+          The path, with the number if it is sequential.
+
+        Raises:
+          NodeExistsError: There is one already. Nothing changed.
+          NoNodeError: The parent does not exist. Nothing changed.
+          NoChildrenForEphemeralsError: The parent is ephemeral. Nothing changed.
+
+        Source:
+          ``ZooKeeper.create``.
+
+        """
+        result = await self._ask(
+            Create(path, data, ephemeral=ephemeral, sequential=sequential)
+        )
+        assert isinstance(result, Created)
+        return result.path
+
+    async def set(self, path: str, data: bytes, *, version: int = ANY_VERSION) -> Stat:
+        """Replace the data of a znode.
+
+        Args:
+          path: Which.
+          data: At most :attr:`Limits.data_bytes_max` bytes (1 MiB).
+          version: Refuse unless the znode has this :attr:`Stat.version`.
+            ``ANY_VERSION`` (-1) accepts any.
+
+        Returns:
+          The stat after the write; ``mzxid`` is the write's zxid.
+
+        Raises:
+          NoNodeError: There is no such znode. Nothing changed.
+          BadVersionError: It has another version. Nothing changed.
+
+        Source:
+          ``ZooKeeper.setData``.
+
+        """
+        result = await self._ask(Set(path, data, version))
+        assert isinstance(result, Stat)
+        return result
+
+    async def delete(
+        self, path: str, *, version: int = ANY_VERSION, czxid: int = 0
+    ) -> None:
+        """Delete a znode without children.
+
+        Args:
+          path: Which.
+          version: As in :meth:`set`.
+          czxid: Refuse unless the znode is the one that this transaction
+            created, not one made anew at the same path; 0 accepts any.
+
+        Raises:
+          NoNodeError: There is no such znode. Nothing changed.
+          BadVersionError: It has another version, or czxid. Nothing changed.
+          NotEmptyError: It has children. Nothing changed.
+
+        Source:
+          ``ZooKeeper.delete``; ``czxid`` is coordlib's.
+
+        """
+        await self._ask(Delete(path, version, czxid))
+
+    async def multi(
+        self, operations: Sequence[SubOperation]
+    ) -> list[str | Stat | None]:
+        """Do all of these in one transaction, or none.
+
+        Args:
+          operations: :class:`Create`, :class:`Set`, :class:`Delete` and
+            :class:`Check`; each sees the effects of those before it. None at
+            all is done at once.
+
+        Returns:
+          For each: the path of a :class:`Create`, the stat of a :class:`Set`,
+          ``None`` otherwise.
+
+        Raises:
+          MultiError: One was refused; nothing changed. It says which, and why.
+
+        Source:
+          ``ZooKeeper.multi``.
+
+        """
+        if not operations:
+            self.check()
+            await trio.lowlevel.checkpoint()
+            return []
+        result = await self._ask(Multi(tuple(operations)))
+        assert isinstance(result, list)
+        return [r.path if isinstance(r, Created) else r for r in result]
+
+    async def _ask(self, operation: Operation) -> Result:
+        """Submit, wait for the local apply, and raise what was refused."""
+        self._check_process()
+        limits = self._replica.config.limits
+        path = _checked(operation, limits.data_bytes_max, limits.path_chars_max)
+        result = (await self._submit(operation, path)).result
+        if isinstance(result, Refused):
+            _raise_refusal(result)
+        if isinstance(result, MultiRefused):
+            errors = [_error_of(refusal) for refusal in result.refusals]
+            raise MultiError(errors, result.failed_at)
+        return result
+
+    async def _submit(self, operation: Operation, path: str) -> Applied:
+        return await self._kept.submit(operation, path).wait()
+
+    # --- reads: from this member's tree ---
+
+    async def get(self, path: str) -> tuple[bytes, Stat]:
+        """Return the data and the stat of a znode.
+
+        Read from this member's tree: the session sees all of its own completed
+        writes, and never goes back in time. Call :meth:`sync` first to see
+        everybody's.
+
+        Raises:
+          NoNodeError: There is no such znode.
+
+        Source:
+          ``ZooKeeper.getData``.
+
+        """
+        self.check()
+        await trio.lowlevel.checkpoint()
+        return self._tree.get(path)
+
+    async def exists(self, path: str) -> Stat | None:
+        """Return the stat of a znode, or ``None`` if there is none.
+
+        See :meth:`get` for what is read. Source: ``ZooKeeper.exists``.
+        """
+        self.check()
+        await trio.lowlevel.checkpoint()
+        return self._tree.exists(path)
+
+    async def get_children(self, path: str) -> list[str]:
+        """Return the names of a znode's children, in the order of creation.
+
+        See :meth:`get` for what is read.
+
+        Raises:
+          NoNodeError: There is no such znode.
+
+        Source:
+          ``ZooKeeper.getChildren``, which promises no order.
+
+        """
+        self.check()
+        await trio.lowlevel.checkpoint()
+        return self._tree.get_children(path)
+
+    async def predecessor(self, path: str, containing: str = "") -> str | None:
+        """Return the path of the sibling that was created last before a znode.
+
+        What a waiting line needs, without listing it. See :meth:`get` for what
+        is read.
+
+        Args:
+          path: The znode.
+          containing: Only siblings with this text in their name count.
+
+        Raises:
+          NoNodeError: There is no znode at ``path``.
+
+        """
+        self.check()
+        await trio.lowlevel.checkpoint()
+        return self._tree.predecessor(path, containing)
+
+    async def sync(self) -> None:
+        """Wait until this member has every write acknowledged before the call.
+
+        Linearizable, unlike ZooKeeper's ``sync`` (ZOOKEEPER-1675): the leader
+        answers only after a quorum has confirmed that it leads. Reads after it
+        see everything that anybody was told before it began. Calls at the same
+        time share one round.
+        """
+        self.check()
+        waiter = self._replica.sync()
+        self._kept.listen(waiter.fail)
+        try:
+            await waiter.wait()
+        finally:
+            self._kept.unlisten(waiter.fail)
+
+    # --- watching ---
+
+    def watch(self, path: str, *, recursive: bool = False) -> EventStream:
+        """Return a stream of the changes at a znode, from now on.
+
+        Use it as ``async with session.watch(path) as events``, then ``async for
+        event in events``. The znode need not exist. No change is left out: where
+        one may have been (this member caught up by a snapshot, or the reader
+        was more than :attr:`Limits.events_max` events behind) there is an event
+        of type ``RESYNC``: read again. Iteration ends with the session's error.
+
+        Args:
+          path: Which znode: its creation, deletion, data, and that children
+            came or went (``CHILDREN_CHANGED``).
+          recursive: It and everything below: creation, deletion and data of
+            each, without ``CHILDREN_CHANGED``.
+
+        """
+        self.check()
+        _check_path(path, self._replica.config.limits.path_chars_max)
+        kind = WatchKind.RECURSIVE if recursive else WatchKind.PERSISTENT
+        return EventStream(self._kept, path, kind)
+
+    async def wait_for(
+        self, path: str, predicate: Callable[[Znode | None], bool]
+    ) -> Znode | None:
+        """Wait until ``predicate`` holds for the znode as it is.
+
+        Level-triggered: it looks first, and again after each change of the
+        znode or of its set of children; what happened in between does not
+        matter.
+
+        Args:
+          path: Which znode.
+          predicate: Gets the znode, or ``None`` if there is none. Plain and
+            quick.
+
+        Returns:
+          What the predicate accepted.
+
+        """
+        async with self.watch(path) as events:
+            while True:
+                znode = self._look(path)
+                if predicate(znode):
+                    return znode
+                await events.wait()
+
+    async def wait_deleted(self, *paths: str) -> str:
+        """Wait until one of these znodes does not exist, and return its path.
+
+        A znode that does not exist now counts. Of several, the first given is
+        returned.
+        """
+        bell = Bell()
+        watches = [self._watch_deletion(path, bell) for path in paths]
+        ring: Callable[[Exception], None] = lambda _error: bell.ring()  # noqa: E731 - needs an identity
+        self._kept.listen(ring)
+        try:
+            await trio.lowlevel.checkpoint()
+            while True:
+                self.check()
+                for path in paths:
+                    if self._tree.exists(path) is None:
+                        return path
+                await bell.wait()
+        finally:
+            self._kept.unlisten(ring)
+            for watch in watches:
+                self._replica.subscriptions.remove(watch)
+
+    def _watch_deletion(self, path: str, bell: Bell) -> Watch:
+        def see(event: WatchedEvent) -> None:
+            if event.type in {EventType.DELETED, EventType.RESYNC}:
+                bell.ring()
+
+        _check_path(path, self._replica.config.limits.path_chars_max)
+        return self._replica.subscriptions.add(path, WatchKind.PERSISTENT, see)
+
+    def _look(self, path: str) -> Znode | None:
+        self.check()
+        try:
+            data, stat = self._tree.get(path)
+        except NoNodeError:
+            return None
+        return Znode(path, data, stat)
+
+    # --- for recipes ---
+
+    def bind(self, scope: trio.CancelScope, path: str, czxid: int) -> Binding:
+        """Tie a cancel scope to this session and to one znode.
+
+        Use it as ``with session.bind(scope, path, czxid) as binding`` around
+        what relies on the znode. The scope is cancelled when the session can no
+        longer be relied on, or when the znode that the transaction ``czxid``
+        created at ``path`` is deleted; its deadline is the session's. Then
+        ``binding.lost`` is true.
+        """
+        self._check_process()
+        return Binding(self._kept, scope, path, czxid)
+
+    def reap(self, parent: str, containing: str) -> None:
+        """Delete this session's own znodes in the background; do not wait.
+
+        For clean-up by a task that is being cancelled: every child of
+        ``parent`` that this session owns (as an ephemeral) and whose name
+        contains ``containing`` is deleted, also if its creation is still under
+        way. Carried on until done or until the session is over, which deletes
+        ephemerals anyway. Never raises.
+        """
+
+        def delete_them() -> None:
+            try:
+                names = self._tree.get_children(parent)
+            except OperationError:
+                return
+            for name in names:
+                if containing in name:
+                    self._reap_one(f"{parent.rstrip('/')}/{name}")
+
+        self._kept.after_outstanding(delete_them)
+
+    def _reap_one(self, path: str) -> None:
+        stat = self._tree.exists(path)
+        if stat is not None and stat.ephemeral_owner == self.id:
+            self._kept.submit_unattended(Delete(path, czxid=stat.czxid))
+
+
+class EventStream:
+    """The events of one watch; made by :meth:`Session.watch`.
+
+    An async context manager and an async iterator, for one reading task.
+    """
+
+    def __init__(self, kept: KeptSession, path: str, kind: WatchKind) -> None:
+        self._kept = kept
+        self._path = path
+        self._kind = kind
+        self._queue = EventQueue(kept.replica.config.limits.events_max)
+        self._watch: Watch | None = None
+
+    async def __aenter__(self) -> Self:
+        # Before the checkpoint: the caller's next read comes after it.
+        self._watch = self._kept.replica.subscriptions.add(
+            self._path, self._kind, self._queue.put
+        )
+        self._kept.listen(self._queue.end)
+        try:
+            await trio.lowlevel.checkpoint()
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._stop()
+        await trio.lowlevel.checkpoint()
+
+    def _stop(self) -> None:
+        self._kept.unlisten(self._queue.end)
+        if self._watch is not None:
+            self._kept.replica.subscriptions.remove(self._watch)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> WatchedEvent:
+        return await self._queue.get()
+
+    async def wait(self) -> None:
+        """Wait until there are events, and drop them all."""
+        await self._queue.get()
+        self._queue.clear()
+
+
+def _checked(operation: Operation, data_bytes_max: int, path_chars_max: int) -> str:
+    """Check the arguments of an operation and return its path, for errors.
+
+    Raises:
+      BadArgumentsError: A path is malformed or data is too long.
+      TypeError: An argument is of a wrong type.
+
+    """
+    match operation:
+        case Multi(operations):
+            paths = [_checked(o, data_bytes_max, path_chars_max) for o in operations]
+            return paths[0]
+        case Create(path=path, data=data):
+            _check_path(path, path_chars_max, sequential=operation.sequential)
+            _check_data(path, data, data_bytes_max)
+        case Set(path=path, data=data, version=version):
+            _check_path(path, path_chars_max)
+            _check_data(path, data, data_bytes_max)
+            _check_version(path, version)
+        case Delete(path=path, version=version) | Check(path=path, version=version):
+            _check_path(path, path_chars_max)
+            _check_version(path, version)
+        case _:
+            raise TypeError(f"not an operation for a session: {operation!r}")
+    return path
+
+
+def _check_path(path: str, chars_max: int, *, sequential: bool = False) -> None:
+    if not isinstance(path, str):
+        raise TypeError(f"a path is a str, not {type(path).__name__}")
+    if sequential:
+        validate_sequential(path, chars_max)
+    else:
+        validate_path(path, chars_max)
+
+
+def _check_data(path: str, data: bytes, bytes_max: int) -> None:
+    if not isinstance(data, bytes):
+        raise TypeError(f"data is bytes, not {type(data).__name__}")
+    if len(data) > bytes_max:
+        raise BadArgumentsError(path, f"{len(data)} bytes of data; {bytes_max} at most")
+
+
+def _check_version(path: str, version: int) -> None:
+    if not isinstance(version, int):
+        raise TypeError(f"a version is an int, not {type(version).__name__}")
+    if not -(1 << 31) <= version < 1 << 31:
+        raise BadArgumentsError(path, f"version {version} is not a 32-bit number")
+
+
+def _raise_refusal(refusal: Refused) -> NoReturn:
+    if refusal.code is ErrorCode.SESSION_EXPIRED:
+        raise SessionExpiredError("the ensemble has expired the session")
+    raise _error_of(refusal)
+
+
+def _error_of(refusal: Refused) -> OperationError:
+    return operation_error(refusal.code, refusal.path, refusal.reason)
