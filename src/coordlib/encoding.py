@@ -54,14 +54,14 @@ def decode(data: bytes) -> object:
     return value
 
 
-class _RefuseTags(Mapping[int, Callable[[object], object]]):
+class _RefuseTags(Mapping[int, Callable[[object, bool], object]]):
     """Claims a decoder for every tag, so that no default one is ever used.
 
     ``tag_hook`` would not do: cbor2 calls it only for tags it does not know.
     """
 
-    def __getitem__(self, tag: int) -> Callable[[object], object]:
-        def refuse(decoder: object, /) -> NoReturn:  # noqa: ARG001 - cbor2's signature
+    def __getitem__(self, tag: int) -> Callable[[object, bool], object]:
+        def refuse(*_: object) -> NoReturn:
             raise ProtocolError(f"CBOR tag {tag} is not allowed")
 
         return refuse

@@ -31,7 +31,7 @@ from coordlib.transport.interface import Transport
 from coordlib.transport.tcp import TcpTransport
 from coordlib.tree import TreeReader
 
-__all__ = ["Ensemble", "EnsembleStatistics"]
+__all__ = ["Ensemble", "EnsembleStatistics", "inline"]
 
 T = TypeVar("T")
 
@@ -183,7 +183,7 @@ class Ensemble:
             raise error
 
     def _make_replica(self) -> Replica:
-        store, blocking = self._store, _inline
+        store, blocking = self._store, inline
         if self._data_dir is not None:
             store = FileStore(self._data_dir, member=self._member, name=self._name)
             blocking = trio.to_thread.run_sync
@@ -199,6 +199,13 @@ class Ensemble:
                 entropy=secrets.token_bytes, wall_clock=time.time, blocking=blocking
             ),
         )
+
+    def abort(self) -> None:
+        """Stop the member at once, without farewell, as a crash would.
+
+        For tests. Sessions and waiting tasks get :exc:`ReplicaClosedError`.
+        """
+        self._running().abort()
 
     # --- use ---
 
@@ -319,7 +326,7 @@ async def _run_member(
         await replica.run(started)
 
 
-async def _inline(function: Callable[[], T], /) -> T:
+async def inline(function: Callable[[], T], /) -> T:
     """Run ``function`` here: in memory nothing is slow, and time may be virtual."""
     await trio.lowlevel.checkpoint()
     return function()

@@ -167,6 +167,12 @@ class Replica:
             session.ended(None)
         self._kept.clear()
 
+    def abort(self) -> None:
+        """End at once: what is queued anywhere is lost."""
+        self._end()
+        if self._nursery is not None:
+            self._nursery.cancel_scope.cancel()
+
     async def finish_outstanding(self) -> None:
         """Wait, but not long, for what was asked for to have an outcome.
 
