@@ -12,8 +12,10 @@ No clock, no randomness, no I/O; a transaction is opaque bytes. One
 
 * ``peer``: routes inputs, changes roles
 * ``looking``: phase 0, the election
-* ``learner``, ``leader``: discovery, synchronisation, broadcast; both sides
-* ``synchronization``: DIFF, TRUNC or SNAP, as one function
+* ``learner``: phases 1 to 3 on the following side
+* ``leader``, ``followers``: phases 1 and 2 on the leading side
+* ``broadcast``: phase 3 on the leading side
+* ``synchronization``: DIFF, TRUNC or SNAP, as pure functions
 * ``barrier``: proofs of leadership, for linearizable reads
 * ``core``: what roles share: the durable stream, the links
 * ``history``: the log in memory

@@ -1,75 +1,42 @@
-"""Phases 1 to 3 on the leading side.
+"""The leading side: phases 1 and 2, and the life of the role.
 
 Discovery picks an epoch newer than any that a quorum promised and checks that
 no promise came from a better history. Synchronisation brings each learner's
 log level. When a quorum has the leader's history and epoch on disk, the epoch
-is established and broadcast begins: propose, count disks, commit.
-
-Whatever a learner acknowledges counts only for the link and the epoch over
-which it came: its :class:`Follower` record is made by its request to follow
-and dies with its link.
+is established, and :mod:`broadcast` takes over the daily business.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Sequence
-from itertools import pairwise
+from collections.abc import Mapping, Sequence
 
 import attrs
 
-from coordlib.ids import (
-    EPOCH_MAX,
-    NO_EPOCH,
-    NO_ZXID,
-    Epoch,
-    MemberId,
-    Zxid,
-    counter_of,
-    epoch_of,
-    make_zxid,
-)
+from coordlib.ids import EPOCH_MAX, NO_EPOCH, NO_ZXID, Epoch, MemberId, Zxid
 
 from .barrier import Barriers
+from .broadcast import Broadcast
 from .core import Core
 from .effects import SendSnapshot
-from .history import Transaction
+from .followers import Follower, all_are_empty, may_decide
 from .messages import (
     Ack,
     AckEpoch,
     AckNewLeader,
-    Commit,
     FollowerInfo,
     LeaderInfo,
     Message,
     NewLeader,
     Ping,
     Pong,
-    Proposal,
     Role,
     Truncate,
     UpToDate,
     Vote,
 )
-from .synchronization import Snap, plan_synchronization
+from .synchronization import Snap, pack_proposals, plan_synchronization
 
-__all__ = ["Follower", "Leader"]
-
-
-@attrs.define
-class Follower:
-    """What the leader knows of one learner, over one link."""
-
-    info: FollowerInfo
-    heard: float
-    # Its answer to LEADERINFO.
-    ack_epoch: AckEpoch | None = None
-    # Since NEWLEADER was sent, it is sent every proposal.
-    forwarding: bool = False
-    # It has acknowledged NEWLEADER: its log held ours when that was sent.
-    synchronized: bool = False
-    # Invariant: only grows, never beyond what was proposed.
-    acked: Zxid = NO_ZXID
+__all__ = ["Leader"]
 
 
 @attrs.define
@@ -79,30 +46,25 @@ class Leader:
     Attributes:
       ended: Why the role is over; empty as long as it is not.
       epoch: The epoch it leads; 0 until a quorum has asked to follow.
-      established: Whether a quorum has our history and our epoch on disk.
+      broadcast: The established epoch, once a quorum has our history and our
+        epoch on disk.
 
     """
 
     core: Core
     ended: str = ""
     epoch: Epoch = NO_EPOCH
-    established: bool = False
+    broadcast: Broadcast | None = None
     _followers: dict[MemberId, Follower] = attrs.field(factory=dict)
     _barriers: Barriers = attrs.field(factory=Barriers)
     # The write after which our own promise, then our own new epoch, is durable.
     _promise_io: int = 0
     _epoch_io: int = 0
-    # Our own writes of proposals: (io, last zxid), until durable.
-    _own: deque[tuple[int, Zxid]] = attrs.field(factory=deque)
-    _own_acked: Zxid = NO_ZXID
     # Our current epoch and last zxid when the role began: what histories are
     # compared by, and the end of the history with which the epoch will begin.
     _history: tuple[Epoch, Zxid] = (NO_EPOCH, NO_ZXID)
     # The epoch is the ensemble's first: NEWLEADER may season empty disks.
     _founding: bool = False
-    _committed: Zxid = NO_ZXID
-    # The epoch's numbers are used up: commit what is proposed, then step down.
-    _closing: bool = False
     _next_ping: float = 0.0
     _progress: float = 0.0
     # When a quorum was last complete; the search for followers starts now.
@@ -114,6 +76,11 @@ class Leader:
     def leader(self) -> MemberId:
         """Who leads: we do."""
         return self.core.me
+
+    @property
+    def established(self) -> bool:
+        """Whether a quorum follows."""
+        return self.broadcast is not None
 
     def start(self, infos: dict[MemberId, FollowerInfo], now: float) -> None:
         """Enter the role with those who have already asked to follow."""
@@ -136,12 +103,23 @@ class Leader:
 
     def persisted(self, now: float) -> None:
         """Count our own disk."""
-        while self._own and self._own[0][0] <= self.core.durable_io:
-            self._own_acked = self._own.popleft()[1]
-        if self.established:
-            self._commit()
-        else:
+        if self.broadcast is None:
             self._advance(now)
+        else:
+            self.broadcast.persisted()
+            self._end_if_finished()
+
+    def propose(self, payloads: Sequence[bytes], now: float) -> bool:
+        """See :meth:`Broadcast.propose`; refused until the epoch is established."""
+        if self.broadcast is None:
+            return False
+        taken = self.broadcast.propose(payloads, now)
+        self._end_if_finished()
+        return taken
+
+    def _end_if_finished(self) -> None:
+        if self.broadcast is not None and self.broadcast.finished:
+            self.ended = "the epoch's numbers are used up"
 
     def receive(self, member: MemberId, message: Message, now: float) -> None:
         """Take one message from a voter."""
@@ -156,9 +134,7 @@ class Leader:
             case Ack():
                 self._on_ack(member, follower, message)
             case Pong():
-                if follower.synchronized:
-                    self._barriers.pong(member, message.number)
-                    self._confirm()
+                self._on_pong(member, follower, message)
             case AckEpoch():
                 self._on_ack_epoch(member, follower, message, now)
             case AckNewLeader():
@@ -174,19 +150,17 @@ class Leader:
         """Ping, drop the silent, and step down without a quorum or a disk."""
         if now < self._next_ping:
             return
-        silence = self.core.settings.silence_timeout
-        self._next_ping = now + self.core.settings.heartbeat_interval
+        core = self.core
+        silence = core.settings.silence_timeout
+        self._next_ping = now + core.settings.heartbeat_interval
         for member, follower in list(self._followers.items()):
             if now - follower.heard > silence:
                 self._drop(member, "the learner is silent")
-        self._ping()
+        core.broadcast(self._followers, Ping(self._barriers.next_number()))
         self._check_quorum(now)
-        waiting = self.core.disk_waits_since
+        waiting = core.disk_waits_since
         if waiting is not None and now - waiting > silence:
             self.ended = "the own disk stalls"
-
-    def _ping(self) -> None:
-        self.core.broadcast(self._followers, Ping(self._barriers.next_number()))
 
     def _drop(self, member: MemberId, why: str) -> None:
         del self._followers[member]
@@ -237,7 +211,7 @@ class Leader:
             return
         if not self.epoch:
             infos = {m: f.info for m, f in self._followers.items()}
-            if self._may_decide(infos):
+            if may_decide(core, infos):
                 self._choose_epoch(infos, now)
         elif not self._epoch_io:
             promised = {
@@ -245,35 +219,14 @@ class Leader:
                 for m, f in self._followers.items()
                 if f.ack_epoch is not None and f.ack_epoch.promised
             }
-            if core.durable_io >= self._promise_io and self._may_decide(promised):
+            if core.durable_io >= self._promise_io and may_decide(core, promised):
                 self._begin_synchronization(now)
         elif core.durable_io >= self._epoch_io:
             acked = {m for m, f in self._followers.items() if f.synchronized}
             if core.quorum.contains(acked | {core.me}):
                 self._establish()
 
-    def _all_are_empty(self, infos: dict[MemberId, FollowerInfo]) -> bool:
-        """Tell whether every voter is here and none holds anything."""
-        everybody = infos.keys() | {self.core.me} >= self.core.quorum.voters
-        return (
-            everybody
-            and self.core.history.last == 0
-            and all(info.empty for info in infos.values())
-        )
-
-    def _may_decide(self, infos: dict[MemberId, FollowerInfo]) -> bool:
-        """Tell whether these and we are a quorum whose disks can be trusted.
-
-        A wiped disk has forgotten what it acknowledged, and a new one looks
-        the same; so neither counts before it is synchronised (ZOOKEEPER-261).
-        The exception is the founding: all voters are here, and all are empty.
-        """
-        seasoned = {m for m, info in infos.items() if info.seasoned}
-        if self.core.metadata.seasoned:
-            seasoned.add(self.core.me)
-        return self.core.quorum.contains(seasoned) or self._all_are_empty(infos)
-
-    def _choose_epoch(self, infos: dict[MemberId, FollowerInfo], now: float) -> None:
+    def _choose_epoch(self, infos: Mapping[MemberId, FollowerInfo], now: float) -> None:
         core = self.core
         accepted = [info.accepted_epoch for info in infos.values()]
         newest = max([core.metadata.accepted_epoch, *accepted])
@@ -315,9 +268,8 @@ class Leader:
             seasoned=True,
             ensemble_id=core.metadata.ensemble_id or core.founding_id,
         )
-        self._founding = self._all_are_empty(
-            {m: f.info for m, f in self._followers.items()}
-        )
+        infos = {m: f.info for m, f in self._followers.items()}
+        self._founding = all_are_empty(core, infos)
         self._epoch_io = core.save(metadata, now)
         for member, follower in self._followers.items():
             if follower.ack_epoch is not None:
@@ -350,33 +302,12 @@ class Leader:
             level = plan.common
             if tails and tails[-1] > level:
                 core.send(member, Truncate(level))
-        for proposal in self._proposals(
-            level, core.history.between(level, core.history.last)
-        ):
+        missing = core.history.between(level, core.history.last)
+        for proposal in pack_proposals(self.epoch, level, missing, core.settings):
             core.send(member, proposal)
         core.send(member, NewLeader(self.epoch, core.metadata.ensemble_id))
         follower.forwarding = True
         follower.acked = NO_ZXID
-
-    def _proposals(
-        self, previous: Zxid, transactions: Sequence[Transaction]
-    ) -> list[Proposal]:
-        """Pack transactions into proposals of one run of zxids each."""
-        settings = self.core.settings
-        proposals: list[Proposal] = []
-        size = 0
-        for (before, _), (zxid, payload) in pairwise([(previous, b""), *transactions]):
-            size += len(payload)
-            if (
-                not proposals
-                or epoch_of(zxid) != epoch_of(before)
-                or size > settings.batch_bytes_max
-                or len(proposals[-1].payloads) >= settings.batch_records_max
-            ):
-                proposals.append(Proposal(self.epoch, before, zxid, []))
-                size = len(payload)
-            proposals[-1].payloads.append(payload)
-        return proposals
 
     def _on_ack_new_leader(
         self, member: MemberId, follower: Follower, message: AckNewLeader, now: float
@@ -385,19 +316,21 @@ class Leader:
             return
         follower.synchronized = True
         self._progress = now
-        if self.established:
-            self.core.send(member, UpToDate(self.epoch, self._committed))
+        if self.broadcast is not None:
+            self.core.send(member, UpToDate(self.epoch, self.broadcast.committed))
         else:
             self._advance(now)
 
     def _establish(self) -> None:
         """A quorum holds our history: all of it is committed now."""
         core = self.core
-        self.established = True
-        self._committed = self._own_acked = self._history[1]
-        core.deliver(self._committed)
+        committed = self._history[1]
+        self.broadcast = Broadcast(
+            core, self.epoch, committed, self._followers, self._barriers
+        )
+        core.deliver(committed)
         ready = [m for m, f in self._followers.items() if f.synchronized]
-        core.broadcast(ready, UpToDate(self.epoch, self._committed))
+        core.broadcast(ready, UpToDate(self.epoch, committed))
         core.announce(Role.LEADING, core.me, self.epoch)
         for member, follower in self._followers.items():
             if follower.ack_epoch is not None and not follower.forwarding:
@@ -405,82 +338,17 @@ class Leader:
 
     # --- phase 3: broadcast ---
 
-    def propose(self, payloads: Sequence[bytes], now: float) -> bool:
-        """Give each payload the next zxid, log it and offer it to every learner.
-
-        Returns:
-          False if this member cannot propose (now): nothing was taken.
-
-        """
-        core = self.core
-        if not self.established or self._closing or not payloads:
-            return False
-        last = core.history.last
-        counter = counter_of(last) if epoch_of(last) == self.epoch else 0
-        if counter + len(payloads) > core.settings.counter_max:
-            # Commit what is under way, then let an election begin a new epoch;
-            # sessions live on (ZOOKEEPER-1277 was an outage).
-            self._closing = True
-            self._end_if_closed()
-            return False
-        first = make_zxid(self.epoch, counter + 1)
-        transactions = [(Zxid(first + i), p) for i, p in enumerate(payloads)]
-        learners = [m for m, f in self._followers.items() if f.forwarding]
-        # Followers first: their disks then work while ours does.
-        for proposal in self._proposals(last, transactions):
-            core.broadcast(learners, proposal)
-        self._own.append((core.append(transactions, now), core.history.last))
-        return True
-
     def _on_ack(self, member: MemberId, follower: Follower, message: Ack) -> None:
         if message.epoch != self.epoch or not follower.synchronized:
             return
         if message.zxid > self.core.history.last:
             self._drop(member, f"acknowledged {message.zxid:#x}, which is not proposed")
-            return
-        if message.zxid > follower.acked:
+        elif self.broadcast is not None and message.zxid > follower.acked:
             follower.acked = message.zxid
-            self._commit()
+            self.broadcast.commit()
+            self._end_if_finished()
 
-    def _commit(self) -> None:
-        """Commit what a quorum has on disk; only this epoch's count (Zab, phase 3).
-
-        Earlier proposals were committed all at once by the quorum of
-        ACK(NEWLEADER); counting them singly could lose them again.
-        """
-        core = self.core
-        acked = {m: f.acked for m, f in self._followers.items() if f.synchronized}
-        acked[core.me] = self._own_acked
-        committed = core.quorum.committed(acked)
-        if committed <= self._committed or epoch_of(committed) != self.epoch:
-            return
-        self._committed = committed
-        learners = [m for m, f in self._followers.items() if f.forwarding]
-        core.broadcast(learners, Commit(self.epoch, committed))
-        core.deliver(committed)
-        self._end_if_closed()
-
-    def _end_if_closed(self) -> None:
-        if self._closing and self._committed == self.core.history.last:
-            self.ended = "the epoch's numbers are used up"
-
-    # --- linearizable reads and heartbeats of sessions ---
-
-    def barrier(self, cookies: list[int]) -> None:
-        """Confirm later that this member led when this call was made."""
-        self._barriers.add(cookies, self._committed)
-        self._confirm()
-
-    def _confirm(self) -> None:
-        """Answer what a quorum has confirmed, and start the next round."""
-        core = self.core
-        if not self.established:
-            return
-        synchronized = {m for m, f in self._followers.items() if f.synchronized}
-        core.effects.extend(
-            self._barriers.confirmed(core.quorum, core.me, synchronized)
-        )
-        if self._barriers.wants_ping:
-            self._ping()
-            if core.quorum.contains({core.me}):
-                self._confirm()
+    def _on_pong(self, member: MemberId, follower: Follower, message: Pong) -> None:
+        if follower.synchronized and self.broadcast is not None:
+            self._barriers.pong(member, message.number)
+            self.broadcast.confirm()

@@ -150,7 +150,7 @@ class Peer:
           the next ``RoleChanged``.
 
         """
-        if not isinstance(self._role, Leader):
+        if not isinstance(self._role, Leader) or not payloads:
             return False
         taken = self._role.propose(payloads, now)
         self._settle(now)
@@ -164,9 +164,10 @@ class Peer:
           none either if it stops leading before a quorum answers.
 
         """
-        if not (isinstance(self._role, Leader) and self._role.established):
+        broadcast = self._role.broadcast if isinstance(self._role, Leader) else None
+        if broadcast is None:
             return False
-        self._role.barrier(cookies)
+        broadcast.barrier(cookies)
         return True
 
     # --- outputs ---

@@ -1,6 +1,6 @@
 """Phase 2's choice: how to bring one learner's log level with the leader's.
 
-One pure function, apart from its use in ``leader``, because most of the lost
+Pure functions, apart from their use in ``leader``, because most of the lost
 data in ZooKeeper's history was lost here (ZOOKEEPER-1154, -2846, -3911).
 Unlike ZooKeeper, a learner reports where each of its epochs ends, so the
 leader computes the exact point where the logs part, also across epochs, and
@@ -10,14 +10,17 @@ needs a snapshot only when it no longer holds that point.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import attrs
 
-from coordlib.ids import Zxid, epoch_of
+from coordlib.ids import NO_ZXID, Epoch, Zxid, epoch_of
 
-from .history import History
+from .core import Settings
+from .history import History, Transaction
+from .messages import Proposal
 
-__all__ = ["TAILS_MAX", "Diff", "Snap", "plan_synchronization"]
+__all__ = ["TAILS_MAX", "Diff", "Snap", "pack_proposals", "plan_synchronization"]
 
 # What fits a frame's head comfortably; a log with more epochs than this in
 # memory is brought level by a snapshot.
@@ -50,6 +53,29 @@ def plan_synchronization(history: History, tails: Sequence[Zxid]) -> Diff | Snap
             # Both hold this epoch, so they agree up to the shorter of the two.
             common = min(tail, own)
             return Diff(common) if common >= history.base else Snap()
-    if history.base == 0 and len(tails) < TAILS_MAX:
-        return Diff(Zxid(0))
+    if history.base == NO_ZXID and len(tails) < TAILS_MAX:
+        return Diff(NO_ZXID)
     return Snap()
+
+
+def pack_proposals(
+    epoch: Epoch,
+    previous: Zxid,
+    transactions: Sequence[Transaction],
+    settings: Settings,
+) -> list[Proposal]:
+    """Pack what follows ``previous`` into proposals of one run of zxids each."""
+    proposals: list[Proposal] = []
+    size = 0
+    for (before, _), (zxid, payload) in pairwise([(previous, b""), *transactions]):
+        size += len(payload)
+        if (
+            not proposals
+            or epoch_of(zxid) != epoch_of(before)
+            or size > settings.batch_bytes_max
+            or len(proposals[-1].payloads) >= settings.batch_records_max
+        ):
+            proposals.append(Proposal(epoch, before, zxid, []))
+            size = len(payload)
+        proposals[-1].payloads.append(payload)
+    return proposals

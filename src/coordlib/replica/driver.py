@@ -229,6 +229,9 @@ class Driver:
                 deadline=math.inf if deadline is None else deadline
             ) as self._timer:
                 await trio.sleep_forever()
+            # If our own loop was held up, signs of life wait in the sockets:
+            # the readers take them first.
+            await trio.lowlevel.checkpoint()
             self.peer.on_deadline(trio.current_time())
             self._carry_out()
 

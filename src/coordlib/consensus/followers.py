@@ -1,0 +1,55 @@
+"""What a leader knows of its learners, and which of them may decide. Pure rules.
+
+The record is made by a learner's request to follow and dies with its link, so
+whatever it acknowledges counts only for the link and the epoch over which it
+came.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import attrs
+
+from coordlib.ids import NO_ZXID, MemberId, Zxid
+
+from .core import Core
+from .messages import AckEpoch, FollowerInfo
+
+__all__ = ["Follower", "all_are_empty", "may_decide"]
+
+
+@attrs.define
+class Follower:
+    """One learner, over one link."""
+
+    info: FollowerInfo
+    heard: float
+    # Its answer to LEADERINFO.
+    ack_epoch: AckEpoch | None = None
+    # Since NEWLEADER was sent, it is sent every proposal.
+    forwarding: bool = False
+    # It has acknowledged NEWLEADER: its log held ours when that was sent.
+    synchronized: bool = False
+    # Invariant: only grows, never beyond what was proposed.
+    acked: Zxid = NO_ZXID
+
+
+def all_are_empty(core: Core, infos: Mapping[MemberId, FollowerInfo]) -> bool:
+    """Tell whether every voter is here and none holds anything: a founding."""
+    everybody = infos.keys() | {core.me} >= core.quorum.voters
+    nothing = core.history.last == NO_ZXID
+    return everybody and nothing and all(info.empty for info in infos.values())
+
+
+def may_decide(core: Core, infos: Mapping[MemberId, FollowerInfo]) -> bool:
+    """Tell whether these and we are a quorum whose disks can be trusted.
+
+    A wiped disk has forgotten what it acknowledged, and a new one looks the
+    same; so neither counts before it is synchronised (ZOOKEEPER-261). The
+    exception is the founding of the ensemble.
+    """
+    seasoned = {member for member, info in infos.items() if info.seasoned}
+    if core.metadata.seasoned:
+        seasoned.add(core.me)
+    return core.quorum.contains(seasoned) or all_are_empty(core, infos)
