@@ -11,8 +11,8 @@ from __future__ import annotations
 import random
 
 import pytest
-from consensus_world import World
 
+from consensus_world import World
 from coordlib.consensus import Role, Settings
 
 SEEDS = 400

@@ -1,0 +1,297 @@
+"""Stories of several members, each about one rule that implementations broke.
+
+``World`` checks prefix consistency, durability on a quorum and one leader per
+epoch after every step; the stories say what should happen besides.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from consensus_world import World
+from coordlib.consensus import Role, Settings, Truncate
+from coordlib.ids import MemberId, epoch_of
+
+ONE, TWO, THREE = MemberId(1), MemberId(2), MemberId(3)
+
+
+def founded(members: int = 3, settings: Settings | None = None) -> World:
+    world = World(members, settings=settings)
+    world.heal()
+    world.settle(rounds=20)
+    assert world.leader() == members
+    return world
+
+
+def payloads(world: World, member: MemberId) -> list[bytes]:
+    return [payload for _, payload in world.members[member].tree]
+
+
+def cut_off(world: World, member: MemberId) -> None:
+    for other in world.voters - {member}:
+        link = world.link_between(member, other)
+        if link is not None:
+            world.disconnect(link)
+
+
+def test_a_single_member_leads_at_once_and_commits_by_its_own_disk() -> None:
+    world = World(1)
+    world.start(ONE)
+    while world.members[ONE].pending:
+        world.persist(ONE)
+    assert world.leader() == ONE
+
+    world.propose(ONE, b"a")
+    assert payloads(world, ONE) == []
+
+    world.persist(ONE)
+    assert payloads(world, ONE) == [b"a"]
+
+
+def test_a_new_ensemble_is_not_founded_before_every_voter_was_there() -> None:
+    world = World(3)
+    world.start(ONE)
+    world.start(TWO)
+    world.connect(ONE, TWO)
+    world.settle(rounds=3000)
+    assert world.leader() is None
+
+    world.heal()
+    world.settle(rounds=100)
+    assert world.leader() is not None
+    assert len({d.metadata.ensemble_id for d in world.disks.values()}) == 1
+
+
+def test_a_wiped_disk_does_not_vote_until_it_is_synchronised() -> None:
+    """ZOOKEEPER-261: 3 was cut off while 1 and 2 agreed; then 1's disk is wiped."""
+    world = founded()
+    leader = THREE
+    cut_off(world, leader)
+    world.settle(rounds=1500)
+    assert world.leader() == TWO
+    world.propose(TWO, b"agreed without 3")
+    world.settle(rounds=20)
+    world.crash(TWO)
+    world.crash(ONE)
+    world.wipe(ONE)
+
+    world.start(ONE)
+    world.connect(ONE, THREE)
+    world.settle(rounds=4000)
+    assert world.leader() is None
+
+    world.heal()
+    world.settle(rounds=1500)
+    assert all(payloads(world, m) == [b"agreed without 3"] for m in world.voters)
+    assert world.disks[ONE].metadata.seasoned
+
+
+def test_a_synchronised_wiped_disk_counts_again() -> None:
+    world = founded()
+    world.crash(ONE)
+    world.wipe(ONE)
+    world.heal()
+    world.settle(rounds=100)
+    world.crash(TWO)
+    world.settle(rounds=100)
+
+    assert world.leader() == THREE
+    world.propose(THREE, b"a")
+    world.settle(rounds=20)
+    assert payloads(world, ONE) == [b"a"]
+
+
+def test_what_only_a_deposed_leader_logged_is_cut_and_never_delivered() -> None:
+    """ZOOKEEPER-1154: the surplus must be truncated, not built upon."""
+    world = founded()
+    world.propose(THREE, b"agreed")
+    world.settle(rounds=20)
+    world.propose(THREE, b"lost")
+    for other in (ONE, TWO):
+        link = world.link_between(THREE, other)
+        assert link is not None
+        # It never leaves the old leader's machine.
+        world.wires[link, THREE].clear()
+    world.persist(THREE)
+    world.crash(THREE)
+    world.settle(rounds=200)
+    assert world.leader() == TWO
+    world.propose(TWO, b"instead")
+    world.settle(rounds=20)
+
+    seen: list[str] = []
+    world.trace = seen.append
+    world.heal()
+    world.settle(rounds=200)
+
+    assert any(Truncate.__name__ in line for line in seen)
+    assert all(payloads(world, m) == [b"agreed", b"instead"] for m in world.voters)
+    assert [p for _, p in world.disks[THREE].log] == [b"agreed", b"instead"]
+
+
+def test_a_member_that_does_not_hear_the_leader_does_not_depose_it() -> None:
+    """Etcd's outage of 2020: 1 loses its link to the leader, but not to 2."""
+    world = founded()
+    epoch = world.members[THREE].role.epoch
+    link = world.link_between(ONE, THREE)
+    assert link is not None
+    world.disconnect(link)
+
+    for _ in range(100):
+        world.settle(rounds=10, step=0.1)
+        assert world.members[ONE].role.role is not Role.LEADING
+
+    assert world.leader() == THREE
+    assert world.members[THREE].role.epoch == epoch
+    assert world.propose(THREE, b"still leading")
+
+
+def test_a_leader_without_a_quorum_steps_down_at_once() -> None:
+    world = founded()
+    for other in (ONE, TWO):
+        link = world.link_between(THREE, other)
+        assert link is not None
+        world.disconnect(link)
+
+    assert world.members[THREE].role.role is Role.LOOKING
+    assert not world.propose(THREE, b"refused")
+
+
+def test_a_silent_leader_is_replaced_and_its_link_is_cut() -> None:
+    """Nothing arrives from 3 any more, but the connections stay."""
+    world = founded()
+
+    def silence() -> None:
+        for (_, sender), wire in world.wires.items():
+            if sender == THREE:
+                wire.clear()
+
+    for _ in range(300):
+        silence()
+        for link, sender in sorted(world.wires):
+            while sender != THREE and world.wires.get((link, sender)):
+                world.deliver(link, sender)
+        for member in sorted(world.members):
+            world.persist(member, 100)
+        world.pass_time(0.01)
+
+    assert world.leader() == TWO
+    assert world.link_between(TWO, THREE) is None
+
+
+def test_a_leader_whose_disk_stalls_gives_up_the_lead() -> None:
+    world = founded()
+    world.propose(THREE, b"a")
+    for _ in range(400):
+        for link, sender in sorted(world.wires):
+            while world.wires.get((link, sender)):
+                world.deliver(link, sender)
+        for member in (ONE, TWO):
+            world.persist(member, 100)
+        world.pass_time(0.01)
+
+    assert world.leader() == TWO
+    # The quorum of the others' disks sufficed, and nothing was lost.
+    assert payloads(world, TWO) == [b"a"]
+
+
+def test_a_vote_waits_for_the_disk() -> None:
+    world = founded()
+    world.propose(THREE, b"a")
+    for other in (ONE, TWO):
+        link = world.link_between(THREE, other)
+        assert link is not None
+        while world.wires[link, THREE]:
+            world.deliver(link, THREE)
+    world.crash(THREE)
+
+    for _ in range(20):
+        for link, sender in sorted(world.wires):
+            while world.wires.get((link, sender)):
+                world.deliver(link, sender)
+    assert world.leader() is None
+
+    world.settle(rounds=20)
+    assert world.leader() == TWO
+    assert payloads(world, ONE) == [b"a"]
+
+
+def test_when_the_numbers_of_an_epoch_are_used_up_a_new_one_begins() -> None:
+    world = founded(settings=Settings(counter_max=3))
+    done: list[bytes] = []
+    while len(done) < 10:
+        leader = world.leader()
+        assert leader is not None
+        payload = b"%d" % len(done)
+        if world.propose(leader, payload):
+            done.append(payload)
+        world.settle(rounds=50)
+
+    assert payloads(world, ONE) == done
+    epochs = {epoch_of(zxid) for zxid, _ in world.members[ONE].tree}
+    assert len(epochs) >= 4
+
+
+def test_a_learner_that_is_behind_what_the_leader_keeps_gets_a_snapshot() -> None:
+    world = founded(settings=Settings(history_records_max=2))
+    world.crash(ONE)
+    for i in range(10):
+        world.propose(THREE, b"%d" % i)
+        world.settle(rounds=5)
+
+    world.heal()
+    world.settle(rounds=50)
+
+    assert world.disks[ONE].base > 0
+    assert payloads(world, ONE) == [b"%d" % i for i in range(10)]
+
+
+@pytest.mark.parametrize("members", [3, 5])
+def test_a_dead_leader_is_replaced_without_any_fixed_wait(members: int) -> None:
+    world = founded(members)
+    began = world.now
+    world.crash(MemberId(members))
+
+    world.settle(rounds=20, step=0.001)
+
+    assert world.leader() == members - 1
+    assert world.now - began < 0.05
+
+
+def test_a_barrier_is_confirmed_by_a_quorum_that_was_asked_after_it() -> None:
+    world = founded()
+    world.propose(THREE, b"a")
+    world.settle(rounds=5)
+    before = list(world.members[THREE].confirmed)
+    assert world.barrier(THREE, 7)
+    assert world.members[THREE].confirmed == before
+
+    world.settle(rounds=2)
+    confirmed = world.members[THREE].confirmed[-1]
+    assert confirmed.cookies == [7]
+    assert confirmed.zxid == world.committed[-1][0]
+
+
+def test_a_leader_that_is_cut_off_confirms_no_barrier() -> None:
+    world = founded()
+    assert world.barrier(THREE, 7)
+    cut_off(world, THREE)
+    world.settle(rounds=2000)
+
+    assert world.members[THREE].confirmed == []
+    assert not world.barrier(THREE, 8)
+
+
+def test_a_leader_of_another_ensemble_is_refused() -> None:
+    world = founded()
+    world.crash(ONE)
+    world.disks[ONE].metadata = World(1).disks[ONE].metadata
+    metadata = world.disks[TWO].metadata
+    world.disks[ONE].metadata = type(metadata)(
+        metadata.accepted_epoch, metadata.current_epoch, True, b"another ensemble"
+    )
+    world.heal()
+    world.settle(rounds=200)
+
+    assert world.members[ONE].role.epoch == 0
+    assert world.disks[ONE].metadata.ensemble_id == b"another ensemble"
