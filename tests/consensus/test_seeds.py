@@ -41,6 +41,7 @@ class Story:
             "crash": self.rng.choice([0, 0.3, 1]),
             "start": self.rng.choice([1, 3]),
             "power_loss": self.rng.choice([0, 0.1]),
+            "wipe": self.rng.choice([0, 0, 1]) if members >= 3 else 0,
         }
 
     def step(self) -> None:
@@ -103,6 +104,16 @@ class Story:
             self.world.persist(member, self.rng.randrange(3))
         for member in sorted(self.world.members):
             self.world.crash(member)
+
+    def wipe(self) -> None:
+        """Once a story, and only after the founding: a minority of disks."""
+        self.weights["wipe"] = 0
+        victim = self.rng.choice(sorted(self.world.voters))
+        others = self.world.voters - {victim}
+        if all(self.world.disks[m].metadata.seasoned for m in others):
+            if victim in self.world.members:
+                self.world.crash(victim)
+            self.world.wipe(victim)
 
     def check_barriers(self) -> None:
         """What was agreed when the barrier was asked for is not beyond its zxid."""

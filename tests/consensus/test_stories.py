@@ -6,6 +6,7 @@ epoch after every step; the stories say what should happen besides.
 
 from __future__ import annotations
 
+import attrs
 import pytest
 
 from consensus_world import World
@@ -285,10 +286,8 @@ def test_a_leader_that_is_cut_off_confirms_no_barrier() -> None:
 def test_a_leader_of_another_ensemble_is_refused() -> None:
     world = founded()
     world.crash(ONE)
-    world.disks[ONE].metadata = World(1).disks[ONE].metadata
-    metadata = world.disks[TWO].metadata
-    world.disks[ONE].metadata = type(metadata)(
-        metadata.accepted_epoch, metadata.current_epoch, True, b"another ensemble"
+    world.disks[ONE].metadata = attrs.evolve(
+        world.disks[ONE].metadata, ensemble_id=b"another ensemble"
     )
     world.heal()
     world.settle(rounds=200)
