@@ -1,0 +1,58 @@
+"""Znodes as all recipes make them.
+
+Nothing here waits for other participants.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from uuid import uuid4
+
+from coordlib import Session
+from coordlib.errors import NodeExistsError, NoNodeError
+
+__all__ = ["child", "create", "new_guid"]
+
+
+def child(parent: str, name: str) -> str:
+    """Return the path of ``name`` below ``parent``, which may be the root."""
+    return f"{parent.rstrip('/')}/{name}"
+
+
+def new_guid(session: Session) -> str:
+    """Return a name for one attempt, by which :meth:`Session.reap` finds it.
+
+    It tells people whose it is, and never equals that of an earlier attempt: a
+    znode of the same participant's previous session is not taken for the new
+    one's (CURATOR-498).
+    """
+    return f"{session.id:x}-{uuid4().hex}"
+
+
+async def create(
+    session: Session,
+    path: str,
+    data: bytes = b"",
+    *,
+    ephemeral: bool = False,
+    sequential: bool = False,
+) -> str:
+    """Make a znode, and its parents where they are missing.
+
+    Parents are persistent and stay. They cost nothing while they exist, and
+    may vanish at any moment: then they are made again.
+
+    Raises:
+      NodeExistsError: There is one already. Nothing changed, except that
+        parents may have been made.
+
+    """
+    while True:
+        try:
+            return await session.create(
+                path, data, ephemeral=ephemeral, sequential=sequential
+            )
+        except NoNodeError:
+            # Ends at the root, which always exists.
+            with suppress(NodeExistsError):
+                await create(session, path.rpartition("/")[0])
