@@ -35,7 +35,15 @@ from coordlib.consensus import (
     Snapshot,
     Transaction,
 )
-from coordlib.ids import Epoch, MemberId, Zxid, format_zxid
+from coordlib.ids import (
+    NO_EPOCH,
+    NO_MEMBER,
+    NO_ZXID,
+    Epoch,
+    MemberId,
+    Zxid,
+    format_zxid,
+)
 
 __all__ = ["Disk", "Member", "World"]
 
@@ -54,8 +62,8 @@ def decode_tree(body: bytes) -> list[Transaction]:
 class Disk:
     """What survives a crash."""
 
-    metadata: Metadata = Metadata()
-    base: Zxid = Zxid(0)
+    metadata: Metadata = attrs.field(factory=Metadata)
+    base: Zxid = NO_ZXID
     log: list[Transaction] = attrs.field(factory=list)
     snapshot: list[Transaction] = attrs.field(factory=list)
 
@@ -87,7 +95,9 @@ class Member:
     held: list[Send] = attrs.field(factory=list)
     durable_io: int = 0
     links: dict[int, MemberId] = attrs.field(factory=dict)
-    role: RoleChanged = RoleChanged(Role.LOOKING, Epoch(0), MemberId(0))
+    role: RoleChanged = attrs.field(
+        factory=lambda: RoleChanged(Role.LOOKING, NO_EPOCH, NO_MEMBER)
+    )
     halted: str = ""
     confirmed: list[Confirmed] = attrs.field(factory=list)
 
@@ -100,12 +110,12 @@ class World:
         voters: int,
         *,
         settings: Settings | None = None,
-        trace: Callable[[str], None] = lambda line: None,
+        trace: Callable[[str], None] | None = None,
     ) -> None:
         self.now = 0.0
         self.voters = frozenset(MemberId(i) for i in range(1, voters + 1))
         self.settings = settings or Settings()
-        self.trace = trace
+        self.trace = trace or (lambda _line: None)
         self.disks = {m: Disk() for m in sorted(self.voters)}
         self.members: dict[MemberId, Member] = {}
         # Frames under way on one link, by link and sender.

@@ -294,3 +294,23 @@ def test_a_leader_of_another_ensemble_is_refused() -> None:
 
     assert world.members[ONE].role.epoch == 0
     assert world.disks[ONE].metadata.ensemble_id == b"another ensemble"
+
+
+def test_proposals_that_a_learner_got_by_synchronisation_count_too() -> None:
+    """Found by a seed: they waited for ever for a later proposal."""
+    world = founded()
+    world.propose(THREE, b"a")
+    for other in (TWO, ONE):
+        # Its proposal is lost with the old link, so synchronisation brings it.
+        link = world.connect(other, THREE)
+        for _ in range(20):
+            for sender in (other, THREE):
+                while world.wires[link, sender]:
+                    world.deliver(link, sender)
+            world.persist(other)
+            world.persist(THREE)
+    assert world.leader() == THREE
+
+    world.settle(rounds=200)
+
+    assert all(payloads(world, m) == [b"a"] for m in world.voters)

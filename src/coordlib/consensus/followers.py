@@ -27,8 +27,10 @@ class Follower:
     heard: float
     # Its answer to LEADERINFO.
     ack_epoch: AckEpoch | None = None
-    # Since NEWLEADER was sent, it is sent every proposal.
+    # Since NEWLEADER was sent, it is sent every proposal; the log ended with
+    # ``sent`` then.
     forwarding: bool = False
+    sent: Zxid = NO_ZXID
     # It has acknowledged NEWLEADER: its log held ours when that was sent.
     synchronized: bool = False
     # Invariant: only grows, never beyond what was proposed.

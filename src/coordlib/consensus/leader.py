@@ -307,7 +307,7 @@ class Leader:
             core.send(member, proposal)
         core.send(member, NewLeader(self.epoch, core.metadata.ensemble_id))
         follower.forwarding = True
-        follower.acked = NO_ZXID
+        follower.sent = core.history.last
 
     def _on_ack_new_leader(
         self, member: MemberId, follower: Follower, message: AckNewLeader, now: float
@@ -315,11 +315,16 @@ class Leader:
         if message.epoch != self.epoch or not follower.forwarding:
             return
         follower.synchronized = True
+        # What it was brought level with may hold proposals of this epoch; they
+        # get no acknowledgement of their own.
+        follower.acked = max(follower.acked, follower.sent)
         self._progress = now
-        if self.broadcast is not None:
-            self.core.send(member, UpToDate(self.epoch, self.broadcast.committed))
-        else:
+        if self.broadcast is None:
             self._advance(now)
+        else:
+            self.core.send(member, UpToDate(self.epoch, self.broadcast.committed))
+            self.broadcast.commit()
+            self._end_if_finished()
 
     def _establish(self) -> None:
         """A quorum holds our history: all of it is committed now."""
