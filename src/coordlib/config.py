@@ -5,11 +5,30 @@ Values only: nothing here starts anything. Durations are seconds.
 
 from __future__ import annotations
 
+from math import isfinite
+
 import attrs
 
 from coordlib.errors import ConfigError
 
 __all__ = ["Config", "Limits"]
+
+# What the tree of every member accepts at most, whatever its configuration
+# (tree.DATA_BYTES_MAX, tree.paths.PATH_CHARS_MAX), and how the log keeps a
+# session timeout: milliseconds in 32 bits.
+_DATA_BYTES_MAX = 1 << 20
+_PATH_CHARS_MAX = 1024
+_SESSION_TIMEOUT_BOUNDS = (0.001, 2_000_000.0)
+
+# Around the data: a path, at three bytes a character, and some numbers.
+_OPERATION_BYTES = 3 * _PATH_CHARS_MAX + 1024
+# Around a transaction in a frame: the batch before it, and the frame's head.
+_FRAME_BYTES = 2 << 20
+
+
+def _at_most(name: str, value: float, highest: float) -> None:
+    if value > highest:
+        raise ConfigError(f"{name} is at most {highest}, not {value}")
 
 
 @attrs.frozen(kw_only=True)
@@ -34,6 +53,30 @@ class Limits:
     frame_bytes_max: int = 16 << 20
     outstanding_max: int = 4096
     events_max: int = 16384
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse what cannot work.
+
+        Raises:
+          ConfigError: A limit is not positive, too high, or contradicts another.
+
+        """
+        for field in attrs.fields(Limits):
+            value: int = getattr(self, field.name)
+            if value < 1:
+                raise ConfigError(f"{field.name} must be positive, not {value}")
+        _at_most("data_bytes_max", self.data_bytes_max, _DATA_BYTES_MAX)
+        _at_most("path_chars_max", self.path_chars_max, _PATH_CHARS_MAX)
+        if self.transaction_bytes_max < self.data_bytes_max + _OPERATION_BYTES:
+            raise ConfigError(
+                f"transaction_bytes_max {self.transaction_bytes_max} has no room for "
+                f"data_bytes_max {self.data_bytes_max} and a path"
+            )
+        if self.frame_bytes_max < self.transaction_bytes_max + _FRAME_BYTES:
+            raise ConfigError(
+                f"frame_bytes_max {self.frame_bytes_max} has no room for "
+                f"transaction_bytes_max {self.transaction_bytes_max} and {_FRAME_BYTES}"
+            )
 
 
 @attrs.frozen(kw_only=True)
@@ -77,11 +120,22 @@ class Config:
         """
         for field in attrs.fields(Config):
             value: object = getattr(self, field.name)
-            if isinstance(value, int | float) and not value > 0:
+            if isinstance(value, int | float) and not (value > 0 and isfinite(value)):
                 raise ConfigError(f"{field.name} must be positive, not {value}")
         if self.silence_timeout < 3 * self.heartbeat_interval:
             raise ConfigError(
                 "silence_timeout must be at least three heartbeat intervals, or one "
                 f"late heartbeat looks like a death: {self.silence_timeout} < "
                 f"3 * {self.heartbeat_interval}"
+            )
+        low, high = _SESSION_TIMEOUT_BOUNDS
+        if self.session_timeout_min < low:
+            raise ConfigError(
+                f"session_timeout_min {self.session_timeout_min} is less than {low}"
+            )
+        _at_most("session_timeout_max", self.session_timeout_max, high)
+        if self.session_timeout_min > self.session_timeout_max:
+            raise ConfigError(
+                f"session_timeout_min {self.session_timeout_min} is above "
+                f"session_timeout_max {self.session_timeout_max}"
             )
