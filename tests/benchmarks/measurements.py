@@ -113,6 +113,7 @@ MEASUREMENTS: dict[str, Measurement] = {
     "tree_get": _rate("tree_gets", 1),
     "session_get": _rate("session_gets", 1),
     "session_get_64_tasks": _rate("session_gets", 64),
+    "lock_cycle": _rate("lock_cycles", 1, at_leader=True),
     "watch": _watch,
 }
 

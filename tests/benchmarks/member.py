@@ -12,6 +12,7 @@ import trio
 
 from coordlib import Ensemble, NodeExistsError, Session
 from coordlib.ids import epoch_of
+from coordlib.recipes import Lock
 
 from .load import PAYLOAD, Figures, drive, milliseconds
 
@@ -40,6 +41,7 @@ async def run_member(
                 "writes": member.writes,
                 "tree_gets": member.tree_gets,
                 "session_gets": member.session_gets,
+                "lock_cycles": member.lock_cycles,
                 "announce": member.announce,
                 "watch": member.watch,
                 "write_into_next_epoch": member.write_into_next_epoch,
@@ -78,6 +80,16 @@ class _Member:
     async def session_gets(self, count: int, seconds: float) -> Figures:
         await self._ensure("/read")
         return await drive(lambda _: self.session.get("/read"), count, seconds)
+
+    async def lock_cycles(self, count: int, seconds: float) -> Figures:
+        """Enter and leave locks that nobody else wants."""
+        return await drive(
+            lambda number: self._enter(f"/locks-{number}"), count, seconds
+        )
+
+    async def _enter(self, path: str) -> None:
+        async with Lock(self.session, path):
+            pass
 
     async def announce(self, _count: int, seconds: float) -> Figures:
         """Set a znode to the time, again and again, and to the end at last."""
