@@ -23,7 +23,10 @@ that holds it. Three things are true of all recipes:
 * Patience is the caller's: use ``trio.fail_after``.
 """
 
+from .barrier import Barrier
+from .double_barrier import DoubleBarrier
+from .election import Election
 from .grant import Grant
 from .lock import Lock
 
-__all__ = ["Grant", "Lock"]
+__all__ = ["Barrier", "DoubleBarrier", "Election", "Grant", "Lock"]

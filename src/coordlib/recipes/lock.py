@@ -50,7 +50,9 @@ class Lock:
           data: What :meth:`contenders` tells others about this one.
 
         """
-        self._line = WaitingLine(session, path, data=data, kind="lock", lost=LockLost)
+        self._line = WaitingLine(
+            session, path, own_data=data, kind="lock", lost=LockLost
+        )
 
     async def __aenter__(self) -> Grant:
         """Wait for the lock, and hold it.
@@ -96,4 +98,4 @@ class Lock:
 
         Read from this member's tree, like :meth:`Session.get`.
         """
-        return await self._line.data_of(await self._line.contenders())
+        return await self._line.data()

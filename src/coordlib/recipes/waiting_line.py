@@ -31,7 +31,7 @@ class WaitingLine:
     Attributes:
       session: Owns the participant's znodes.
       path: Where the line is. Made when first needed.
-      data: What others see of the participant.
+      own_data: What others see of the participant.
       kind: Whose line: znodes of other kinds, and strangers', do not count.
       lost: What to raise when a turn can no longer be proved.
 
@@ -39,7 +39,7 @@ class WaitingLine:
 
     session: Session
     path: str
-    data: bytes = attrs.field(kw_only=True)
+    own_data: bytes = attrs.field(kw_only=True)
     kind: str = attrs.field(kw_only=True)
     lost: type[LockLost] = attrs.field(kw_only=True)
     _held: dict[trio.lowlevel.Task, Grant] = attrs.field(factory=dict, init=False)
@@ -76,7 +76,7 @@ class WaitingLine:
 
         """
         self._refuse_reentry()
-        if await self.contenders():
+        if await self._paths():
             return None
         async with self._reaping() as guid:
             own = await self._join(guid)
@@ -90,21 +90,20 @@ class WaitingLine:
             self.session.reap(self.path, guid)
             return None
 
-    async def contenders(self) -> list[str]:
-        """Return the paths of who stands in line, the first one first."""
-        try:
-            names = await self.session.get_children(self.path)
-        except NoNodeError:
-            return []
-        return [child(self.path, name) for name in names if self._marker in name]
-
-    async def data_of(self, paths: list[str]) -> list[bytes]:
-        """Return the data of those contenders that are still there."""
+    async def data(self) -> list[bytes]:
+        """Return the data of who stands in line, the first one first."""
         found: list[bytes] = []
-        for path in paths:
+        for path in await self._paths():
             with suppress(NoNodeError):
                 found.append((await self.session.get(path))[0])
         return found
+
+    async def first(self) -> tuple[str, bytes] | None:
+        """Return the path and the data of who has the turn."""
+        while paths := await self._paths():
+            with suppress(NoNodeError):
+                return paths[0], (await self.session.get(paths[0]))[0]
+        return None
 
     def _refuse_reentry(self) -> None:
         if self.held() is not None:
@@ -120,10 +119,17 @@ class WaitingLine:
             self.session.reap(self.path, guid)
             raise
 
+    async def _paths(self) -> list[str]:
+        try:
+            names = await self.session.get_children(self.path)
+        except NoNodeError:
+            return []
+        return [child(self.path, name) for name in names if self._marker in name]
+
     async def _join(self, guid: str) -> str:
         path = child(self.path, f"{guid}{self._marker}")
         return await create(
-            self.session, path, self.data, ephemeral=True, sequential=True
+            self.session, path, self.own_data, ephemeral=True, sequential=True
         )
 
     async def _stand(self, guid: str) -> Grant | None:
