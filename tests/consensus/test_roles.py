@@ -321,5 +321,6 @@ def test_a_member_that_promised_a_later_epoch_moves_the_leader_to_a_later_one() 
     effects = say(peer, TWO, follower_info(accepted=8))
 
     assert of(effects, RoleChanged)[0].role is Role.LOOKING
-    effects = say(peer, TWO, follower_info(accepted=8, number=2))
+    again = follower_info(accepted=8, number=2)
+    effects = say(peer, TWO, looking(TWO, Z[1], number=2), again)
     assert of(effects, SaveMetadata)[-1].metadata.accepted_epoch == 9

@@ -89,7 +89,7 @@ class Looking:
             voted.add(member)
             if notification.role is not Role.FOLLOWING and member != self.avoid:
                 candidates.append(notification.vote)
-        if core.durable_io == core.last_io:
+        if core.durable_io >= core.last_io:
             voted.add(core.me)
             candidates.append(core.vote())
         everybody_voted = voted >= core.quorum.voters & core.link_of.keys()
