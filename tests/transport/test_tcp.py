@@ -33,7 +33,9 @@ from coordlib.transport.tcp import TcpTransport
 from transport.ports import free_addresses
 from transport.seat import ENSEMBLE_ID, ONE, THREE, TWO, Seat, running
 
-LIMITS = Limits(frame_bytes_max=1000)
+LIMITS = Limits(
+    data_bytes_max=100, transaction_bytes_max=5000, frame_bytes_max=(2 << 20) + 5000
+)
 
 Addresses = dict[MemberId, str]
 
@@ -202,13 +204,16 @@ async def test_an_oversized_frame_breaks_the_link(
         async with joined(addresses) as stream:
             await stream.send_all(encode_frames([b"fine"]))
             await one.frames(1)
-            await stream.send_all(struct.pack(">II", 1001, 0))
+            await stream.send_all(struct.pack(">II", LIMITS.frame_bytes_max + 1, 0))
             assert await read_all(stream) == b""
 
         await one.until(lambda: len(one.closed) == 1)
         assert one.received == [b"fine"]
         assert one.transport.statistics().broken_frames == 1
-        assert "link to member 2 is closed: a frame of 1001 bytes" in caplog.text
+        oversize = (
+            f"link to member 2 is closed: a frame of {LIMITS.frame_bytes_max + 1} "
+        )
+        assert oversize in caplog.text
 
 
 async def test_half_a_frame_and_then_the_end_is_just_the_end() -> None:

@@ -89,7 +89,7 @@ class Replica:
         self.config = config
         self.tree = DataTree()
         self.subscriptions = Subscriptions()
-        self.outstanding = Outstanding()
+        self.outstanding = Outstanding(config.limits.transaction_bytes_max)
         self.role = RoleChanged(Role.LOOKING, NO_EPOCH, NO_MEMBER)
         self.serving = False
         self.incarnation = surroundings.entropy(16)

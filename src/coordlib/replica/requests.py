@@ -18,6 +18,7 @@ from collections.abc import Callable
 import attrs
 import trio
 
+from coordlib.errors import BadArgumentsError
 from coordlib.ids import SessionId
 from coordlib.tree import Applied, DataTree, OpenSession, Operation, encode_request
 
@@ -75,10 +76,12 @@ class Outstanding:
     unsent comes after what is sent.
 
     Attributes:
+      transaction_bytes_max: How large a request may be.
       emptied: Where to park until nothing is without an outcome.
 
     """
 
+    transaction_bytes_max: int
     emptied: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot)
     _by_key: dict[tuple[int, int], Request] = attrs.field(factory=dict)
     _cxids: dict[SessionId, dict[int, Request]] = attrs.field(factory=dict)
@@ -103,11 +106,21 @@ class Outstanding:
         operation: Operation,
         waiter: Waiter[Applied] | None,
     ) -> Request:
-        """Take a request; it waits to be sent."""
-        requests = self._cxids.setdefault(session, {})
+        """Take a request; it waits to be sent.
+
+        Raises:
+          BadArgumentsError: It is too large for one transaction. Checked here,
+            since what is proposed every member must be able to read
+            (ZOOKEEPER-2101).
+
+        """
         # Everything below the oldest one without an outcome has been answered.
-        acked = next(iter(requests), cxid)
+        acked = next(iter(self._cxids.get(session, ())), cxid)
         body = encode_request(session, cxid, acked, operation)
+        if len(body) > self.transaction_bytes_max:
+            most = self.transaction_bytes_max
+            raise BadArgumentsError("", f"{len(body)} bytes at once; {most} at most")
+        requests = self._cxids.setdefault(session, {})
         request = Request(session, cxid, operation, body, waiter)
         self._by_key[session, cxid] = requests[cxid] = request
         self._unsent.append(request)
