@@ -30,7 +30,7 @@ from coordlib.errors import (
     NoNodeError,
 )
 
-from .znodes import child, create, new_guid
+from .znodes import child, create, new_guid, raising_session_errors
 
 __all__ = ["DoubleBarrier"]
 
@@ -122,10 +122,11 @@ class DoubleBarrier:
     async def _take_part(self) -> AsyncIterator[tuple[str, ...]]:
         guid = new_guid(self._session)
         try:
-            path = child(self._members, f"{guid}{_MARKER}")
-            own = await create(self._session, path, ephemeral=True, sequential=True)
-            entered = await self._enter(own)
-            czxid = await self._czxid(own)
+            with raising_session_errors(self._session):
+                path = child(self._members, f"{guid}{_MARKER}")
+                own = await create(self._session, path, ephemeral=True, sequential=True)
+                entered = await self._enter(own)
+                czxid = await self._czxid(own)
             with (
                 trio.CancelScope() as scope,
                 self._session.bind(scope, own, czxid) as binding,
@@ -133,9 +134,9 @@ class DoubleBarrier:
                 yield entered.roster
             if scope.cancel_called or binding.lost:
                 self._raise_lost(own)
-            with suppress(NoNodeError, BadVersionError):
-                await self._session.delete(own, czxid=czxid)
-            await self._wait_all_left(entered)
+            with raising_session_errors(self._session):
+                await self._leave(own, czxid)
+                await self._wait_all_left(entered)
         except BaseException:
             self._session.reap(self._members, guid)
             raise
@@ -183,6 +184,11 @@ class DoubleBarrier:
                 raise
 
     # --- leaving ---
+
+    async def _leave(self, own: str, czxid: int) -> None:
+        # Somebody may have deleted it: that is leaving as well.
+        with suppress(NoNodeError, BadVersionError):
+            await self._session.delete(own, czxid=czxid)
 
     async def _wait_all_left(self, on: _Round) -> None:
         while living := await self._living(on):

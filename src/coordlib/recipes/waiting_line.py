@@ -9,8 +9,8 @@ Knows nothing of what the turn is for.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 import attrs
 import trio
@@ -19,7 +19,7 @@ from coordlib import Session
 from coordlib.errors import LockLost, NoNodeError
 
 from .grant import Grant
-from .znodes import child, create, new_guid
+from .znodes import child, create, new_guid, raising_session_errors
 
 __all__ = ["WaitingLine"]
 
@@ -61,7 +61,7 @@ class WaitingLine:
         """
         self._refuse_reentry()
         while True:
-            async with self._reaping() as guid:
+            with self._reaping() as guid:
                 grant = await self._stand(guid)
                 if grant is not None:
                     return grant
@@ -78,7 +78,7 @@ class WaitingLine:
         self._refuse_reentry()
         if await self._paths():
             return None
-        async with self._reaping() as guid:
+        with self._reaping() as guid:
             own = await self._join(guid)
             try:
                 ahead = await self.session.predecessor(own, self._marker)
@@ -109,12 +109,13 @@ class WaitingLine:
         if self.held() is not None:
             raise RuntimeError(f"this task already holds {self.path}: it would wait")
 
-    @asynccontextmanager
-    async def _reaping(self) -> AsyncIterator[str]:
+    @contextmanager
+    def _reaping(self) -> Iterator[str]:
         """Yield the name of an attempt, of which an exception leaves nothing."""
         guid = new_guid(self.session)
         try:
-            yield guid
+            with raising_session_errors(self.session):
+                yield guid
         except BaseException:
             self.session.reap(self.path, guid)
             raise

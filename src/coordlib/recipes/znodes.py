@@ -5,18 +5,19 @@ Nothing here waits for other participants.
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from uuid import uuid4
 
 from coordlib import Session
-from coordlib.errors import NodeExistsError, NoNodeError
+from coordlib.errors import ConnectionLossError, NodeExistsError, NoNodeError
 
-__all__ = ["child", "create", "new_guid"]
+__all__ = ["child", "create", "new_guid", "raising_session_errors"]
 
 
 def child(parent: str, name: str) -> str:
     """Return the path of ``name`` below ``parent``, which may be the root."""
-    return f"{parent.rstrip('/')}/{name}"
+    return f"/{name}" if parent == "/" else f"{parent}/{name}"
 
 
 def new_guid(session: Session) -> str:
@@ -56,3 +57,16 @@ async def create(
             # Ends at the root, which always exists.
             with suppress(NodeExistsError):
                 await create(session, path.rpartition("/")[0])
+
+
+@contextmanager
+def raising_session_errors(session: Session) -> Iterator[None]:
+    """Raise the session's error where a write's answer was lost with it.
+
+    For ephemeral znodes: whatever became of the write, they are gone.
+    """
+    try:
+        yield
+    except ConnectionLossError:
+        session.check()
+        raise
