@@ -202,4 +202,5 @@ def test_nothing_is_told_without_watches() -> None:
 
 
 def test_event_types_have_zookeepers_numbers() -> None:
-    assert [int(number) for number in EventType] == [1, 2, 3, 4]
+    # RESYNC takes the number of ZooKeeper's None: an event without a change.
+    assert [int(number) for number in EventType] == [-1, 1, 2, 3, 4]
