@@ -1,8 +1,9 @@
 """Five processes share real work, and the one that leads them is killed half-way.
 
-``python examples/worker_pool.py [PATH]`` cuts the files under PATH into a few
-hundred tasks, lets five processes compute their SHA-256, sends SIGKILL to the
-leader of the ensemble, starts it again, and checks every result at the end.
+``python examples/worker_pool.py [PATH]`` cuts the files under PATH (coordlib's
+own sources, if you name none) into a few hundred tasks, lets five processes
+compute their SHA-256, sends SIGKILL to the leader of the ensemble, starts it
+again, and checks every result at the end.
 
 Part one is what a service would hold. Each process is a member of the ensemble,
 a candidate for leading the pool, and a few workers:
@@ -148,7 +149,8 @@ class Worker:
                     finished = True
             except* (SessionError, ConnectionLossError, ReadOnlyError) as lost:
                 # Its claims return to the others; what it recorded stays.
-                print(f"member {self.ensemble.member_id}: {lost!r}", file=sys.stderr)
+                why = f"member {self.ensemble.member_id}: {lost.exceptions[0]!r}"
+                print(f"{why}; it opens a new session", file=sys.stderr)
 
     async def take_part(self, session: Session) -> None:
         """Work, and stand for election, until all tasks are done."""
