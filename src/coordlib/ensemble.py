@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from types import TracebackType
@@ -31,7 +31,7 @@ from coordlib.transport.interface import Transport
 from coordlib.transport.tcp import TcpTransport
 from coordlib.tree import TreeReader
 
-__all__ = ["Ensemble", "EnsembleStatistics", "inline"]
+__all__ = ["Ensemble", "EnsembleStatistics", "block_error", "inline"]
 
 T = TypeVar("T")
 
@@ -167,17 +167,22 @@ class Ensemble:
     async def _run(self) -> AsyncIterator[None]:
         self._process = os.getpid()
         self._replica = replica = self._make_replica()
+        body_error: BaseException | None = None
+        failures: list[Exception] = []
         error: BaseException | None = None
         try:
             async with trio.open_nursery() as nursery:
-                member = await nursery.start(_run_member, replica)
+                member = await nursery.start(_run_member, replica, failures)
                 try:
                     yield
+                except BaseException as raised:
+                    body_error = raised
+                    raise
                 finally:
                     await replica.finish_outstanding()
                     member.cancel()
         except BaseExceptionGroup as group:
-            error = _unwrapped(group)
+            error = block_error(group, body_error, failures)
         # Out here, so that the group is not shown as its context.
         if error is not None:
             raise error
@@ -309,13 +314,15 @@ class Ensemble:
 
 async def _run_member(
     replica: Replica,
+    failures: list[Exception],
     *,
     task_status: trio.TaskStatus[trio.CancelScope] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Run the replica until the scope it reports is cancelled, by nothing else.
 
     Cancelling the user's block must not stop the member before the block has
-    cleaned up; so once it runs it is shielded.
+    cleaned up; so once it runs it is shielded. Its failure is also added to
+    ``failures``.
     """
     with trio.CancelScope() as scope:
 
@@ -323,7 +330,11 @@ async def _run_member(
             scope.shield = True
             task_status.started(scope)
 
-        await replica.run(started)
+        try:
+            await replica.run(started)
+        except Exception as error:
+            failures.append(error)
+            raise
 
 
 async def inline(function: Callable[[], T], /) -> T:
@@ -332,9 +343,42 @@ async def inline(function: Callable[[], T], /) -> T:
     return function()
 
 
-def _unwrapped(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the only error in ``group``, or ``group`` if there are several."""
-    error: BaseException = group
+def block_error(
+    group: BaseExceptionGroup[BaseException],
+    body_error: BaseException | None,
+    failures: list[Exception],
+) -> BaseException:
+    """Return what a block raises that runs members beside its body.
+
+    The body's error as it is, which may be a group; a member's failure without
+    the nurseries around it, and alone if the body only says that the member is
+    closed; otherwise both.
+
+    Args:
+      group: What the nursery raised.
+      body_error: What the body raised.
+      failures: What members raised.
+
+    """
+    if body_error is not None and not failures:
+        return body_error
+    known = {id(leaf) for failure in failures for leaf in _leaves(failure)}
+    ours, rest = group.split(lambda error: id(error) in known)
+    others = None if rest is None else rest.split(ReplicaClosedError)[1]
+    if ours is None or others is None:
+        return _innermost(ours or group)
+    return group.derive([_innermost(ours), *others.exceptions])
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for part in error.exceptions:
+            yield from _leaves(part)
+    else:
+        yield error
+
+
+def _innermost(error: BaseException) -> BaseException:
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
     return error

@@ -138,7 +138,8 @@ class Session:
         self._kept.require()
 
     async def __aenter__(self) -> Self:
-        await trio.lowlevel.checkpoint()
+        # Shielded: a session whose entry fails would never be closed.
+        await trio.lowlevel.cancel_shielded_checkpoint()
         return self
 
     async def __aexit__(
@@ -163,7 +164,8 @@ class Session:
                     await closing.wait()
             finally:
                 self._kept.ended(Cause.CLOSED)
-        await trio.lowlevel.checkpoint()
+        # Shielded: Cancelled would take the place of the body's own error.
+        await trio.lowlevel.cancel_shielded_checkpoint()
 
     # --- writes ---
 
@@ -529,7 +531,8 @@ class EventStream:
 
     async def __aexit__(self, *_: object) -> None:
         self._stop()
-        await trio.lowlevel.checkpoint()
+        # Shielded: Cancelled would take the place of the body's own error.
+        await trio.lowlevel.cancel_shielded_checkpoint()
 
     def _stop(self) -> None:
         self._kept.unlisten(self._queue.end)

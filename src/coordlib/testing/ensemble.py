@@ -9,7 +9,8 @@ protocol.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
 from typing import Self
 
@@ -17,7 +18,7 @@ import attrs
 import trio
 
 from coordlib.config import Config
-from coordlib.ensemble import Ensemble, inline
+from coordlib.ensemble import Ensemble, block_error, inline
 from coordlib.ids import MemberId
 from coordlib.replica.replica import Surroundings
 from coordlib.storage.memory import MemoryDisk, MemoryStore
@@ -81,20 +82,15 @@ class MemoryEnsemble(Mapping[int, Ensemble]):
         self._disk_latency = disk_latency
         self._config = config or Config()
         self._random = random.Random(seed)
-        self._manager = trio.open_nursery()
         self._nursery: trio.Nursery | None = None
+        self._lifetime: AbstractAsyncContextManager[None] | None = None
+        self._failures: list[Exception] = []
 
     # --- life ---
 
     async def __aenter__(self) -> Self:
-        self._nursery = await self._manager.__aenter__()
-        try:
-            for member in self._seats:
-                await self.restart(member)
-            await self.wait_ready()
-        except BaseException as error:
-            await self._manager.__aexit__(type(error), error, error.__traceback__)
-            raise
+        self._lifetime = self._run_all()
+        await self._lifetime.__aenter__()
         return self
 
     async def __aexit__(
@@ -103,9 +99,29 @@ class MemoryEnsemble(Mapping[int, Ensemble]):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool | None:
-        assert self._nursery is not None
-        self._nursery.cancel_scope.cancel()
-        return await self._manager.__aexit__(exc_type, exc, traceback)
+        assert self._lifetime is not None
+        return await self._lifetime.__aexit__(exc_type, exc, traceback)
+
+    @asynccontextmanager
+    async def _run_all(self) -> AsyncIterator[None]:
+        body_error: BaseException | None = None
+        error: BaseException | None = None
+        try:
+            async with trio.open_nursery() as self._nursery:
+                for member in self._seats:
+                    await self.restart(member)
+                await self.wait_ready()
+                try:
+                    yield
+                except BaseException as raised:
+                    body_error = raised
+                    raise
+                finally:
+                    self._nursery.cancel_scope.cancel()
+        except BaseExceptionGroup as group:
+            error = block_error(group, body_error, self._failures)
+        if error is not None:
+            raise error
 
     # --- members ---
 
@@ -203,6 +219,9 @@ class MemoryEnsemble(Mapping[int, Ensemble]):
                     seat.ensemble = ensemble
                     task_status.started(ensemble)
                     await trio.sleep_forever()
+        except Exception as error:
+            self._failures.append(error)
+            raise
         finally:
             seat.ensemble = None
             seat.gone.set()
