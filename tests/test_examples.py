@@ -39,8 +39,8 @@ PRINTED = {
     "leader_election": [
         r" 0\.0 s  member (\d) leads with token",
         r"10\.0 s  the network loses member (\d)",
-        r"14\.0 s  member (\d) stops",
-        r"14\.0 s  member (\d) leads no more",
+        r"1[34]\.\d s  member (\d) stops",
+        r"1[34]\.\d s  member (\d) leads no more",
         r"1[67]\.\d s  member (\d) leads with token",
     ],
     "unit_test_your_service": [
