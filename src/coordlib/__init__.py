@@ -53,6 +53,7 @@ from coordlib.tree import (
     EventType,
     Set,
     Stat,
+    SubOperation,
     TreeReader,
     WatchedEvent,
 )
@@ -107,6 +108,7 @@ __all__ = [
     "Stat",
     "StorageError",
     "StorageLockedError",
+    "SubOperation",
     "TreeReader",
     "WatchedEvent",
     "Znode",

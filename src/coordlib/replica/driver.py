@@ -99,6 +99,7 @@ class Driver:
         self._config = config
         self._blocking = blocking
         self._peer: Peer | None = None
+        self._name = "member"
         self._nursery: trio.Nursery | None = None
         self._busy = False
         self._last_io = 0
@@ -124,6 +125,7 @@ class Driver:
 
         """
         config = self._config
+        self._name = f"member {me}"
         self._peer = Peer(
             me,
             voters,
@@ -192,7 +194,7 @@ class Driver:
         except LinkClosed:
             pass
         except ProtocolError as error:
-            logger.warning("link to member %s closed: %s", link.member, error)
+            logger.warning("%s: cut off member %s: %s", self._name, link.member, error)
         finally:
             self.links.remove(own)
             self.peer.link_down(own.id, trio.current_time())
@@ -278,18 +280,24 @@ class Driver:
             case SendSnapshot(link, zxid):
                 self._send_snapshot(link, zxid)
             case RoleChanged():
-                logger.info(
-                    "%s in epoch %s, leader %s",
-                    effect.role.name.lower(),
-                    effect.epoch,
-                    effect.leader,
-                )
+                self._log_role(effect)
                 self._machine.role_changed(effect)
             case Close(link, why):
-                logger.warning("link %s closed: %s", link, why)
-                self.links.close(link)
+                self._close(link, why)
             case Halt(why):
                 self._halt(why)
+
+    def _log_role(self, change: RoleChanged) -> None:
+        if change.epoch:
+            part = change.role.name.lower()
+            logger.info("%s: %s in epoch %s", self._name, part, change.epoch)
+
+    def _close(self, id: LinkId, why: str) -> None:
+        link = self.links.get(id)
+        if link is not None:
+            # Ordinary: members come and go.
+            logger.info("%s: cut off member %s: %s", self._name, link.member, why)
+        self.links.close(id)
 
     def _write(self, io: int, entries: list[tuple[int, int, bytes]]) -> None:
         self._last_io = io
