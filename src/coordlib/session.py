@@ -429,6 +429,8 @@ class Session:
         A znode that does not exist now counts. Of several, the first given is
         returned.
         """
+        for path in paths:
+            _check_path(path, self._replica.config.limits.path_chars_max)
         bell = Bell()
         watches = [self._watch_deletion(path, bell) for path in paths]
         ring: Callable[[Exception], None] = lambda _error: bell.ring()  # noqa: E731 - needs an identity
@@ -451,7 +453,6 @@ class Session:
             if event.type in {EventType.DELETED, EventType.RESYNC}:
                 bell.ring()
 
-        _check_path(path, self._replica.config.limits.path_chars_max)
         return self._replica.subscriptions.add(path, WatchKind.PERSISTENT, see)
 
     def _look(self, path: str) -> Znode | None:
