@@ -254,11 +254,13 @@ async def test_nested_locks_are_lost_as_one() -> None:
         async with Lock(session, "/outer"), Lock(session, "/inner"):
             await trio.sleep_forever()
 
-    async with holder_and_other(holder_leads=False) as (members, cut_off, a, _):
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(hold_both, a)
-            await trio.sleep(1)
-            members.partition({cut_off}, {1, 2, 3} - {cut_off})
+    async with (
+        holder_and_other(holder_leads=False) as (members, cut_off, a, _),
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(hold_both, a)
+        await trio.sleep(1)
+        members.partition({cut_off}, {1, 2, 3} - {cut_off})
 
 
 @in_virtual_time

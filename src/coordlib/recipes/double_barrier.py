@@ -28,6 +28,7 @@ from coordlib.errors import (
     MultiError,
     NodeExistsError,
     NoNodeError,
+    OperationError,
 )
 
 from .znodes import child, create, new_guid, raising_session_errors
@@ -134,12 +135,12 @@ class DoubleBarrier:
                 yield entered.roster
             if scope.cancel_called or binding.lost:
                 self._raise_lost(own)
-            with raising_session_errors(self._session):
-                await self._leave(own, czxid)
-                await self._wait_all_left(entered)
-        except BaseException:
+        finally:
+            # Not a plain deletion: this is carried on through a time without a
+            # quorum, and when nobody waits for it.
             self._session.reap(self._members, guid)
-            raise
+        with raising_session_errors(self._session):
+            await self._wait_all_left(entered)
 
     def _raise_lost(self, own: str) -> NoReturn:
         self._session.check()
@@ -185,19 +186,17 @@ class DoubleBarrier:
 
     # --- leaving ---
 
-    async def _leave(self, own: str, czxid: int) -> None:
-        # Somebody may have deleted it: that is leaving as well.
-        with suppress(NoNodeError, BadVersionError):
-            await self._session.delete(own, czxid=czxid)
-
     async def _wait_all_left(self, on: _Round) -> None:
+        """Wait until nobody of the round is there, this participant included."""
         while living := await self._living(on):
             # Whoever it is: if all waited for the same one, and it left first,
             # all would look again; so each is woken a few times only.
             await self._session.wait_deleted(
                 child(self._members, random.choice(living))
             )
-        await self._finish(on)
+        # If it is refused, for want of a quorum, who comes next will do it.
+        with suppress(OperationError):
+            await self._finish(on)
 
     async def _finish(self, on: _Round) -> None:
         """Make room for the next round. Harmless when repeated."""
