@@ -9,6 +9,7 @@ this process. How long the session can be relied on is decided in
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import NoReturn, Self
 
@@ -21,6 +22,7 @@ from coordlib.errors import (
     MultiError,
     NoNodeError,
     OperationError,
+    ReplicaClosedError,
     SessionExpiredError,
     operation_error,
 )
@@ -31,7 +33,6 @@ from coordlib.replica.waiter import Bell
 from coordlib.tree import (
     ANY_VERSION,
     Applied,
-    Cause,
     Check,
     Create,
     Created,
@@ -117,6 +118,7 @@ class Session:
     @property
     def state(self) -> SessionState:
         """Whether it can be relied on."""
+        self._kept.check(trio.current_time())
         return self._kept.state
 
     @property
@@ -157,13 +159,17 @@ class Session:
         after that the replica goes on trying for as long as it lives.
         Idempotent.
         """
-        if self._kept.state in {SessionState.CONNECTED, SessionState.SUSPENDED}:
-            closing = self._replica.close_session(self.id, Cause.CLOSED)
-            try:
-                with trio.move_on_after(_CLOSE_PATIENCE, shield=True):
-                    await closing.wait()
-            finally:
-                self._kept.ended(Cause.CLOSED)
+        self._check_process()
+        if self.state in {SessionState.CONNECTED, SessionState.SUSPENDED}:
+            closing, confirmed = self._kept.leave(), False
+            # A replica that ends takes the session with it.
+            with (
+                suppress(ReplicaClosedError),
+                trio.move_on_after(_CLOSE_PATIENCE, shield=True),
+            ):
+                await closing.wait()
+                confirmed = True
+            self._kept.left(confirmed=confirmed)
         # Shielded: Cancelled would take the place of the body's own error.
         await trio.lowlevel.cancel_shielded_checkpoint()
 

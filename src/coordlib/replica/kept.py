@@ -85,6 +85,10 @@ class KeptSession:
 
     def confirmed(self, sent: float) -> None:
         """Note that the ensemble heard of it no earlier than ``sent``."""
+        # A late answer does not revive it: its bindings' scopes have ended.
+        self.check(trio.current_time())
+        if self._error is not None:
+            return
         self._heard = max(self._heard, sent)
         if self.state is SessionState.SUSPENDED:
             self.state = SessionState.CONNECTED
@@ -109,24 +113,42 @@ class KeptSession:
         else:
             self._finish(SessionState.CLOSED, closed_error, requests=closed_error)
 
+    def vanished(self) -> None:
+        """Note that it ended, and perhaps after requests whose outcomes it took."""
+        self._finish(SessionState.LOST, _expired, requests=_unanswered)
+
     def _finish(
         self,
         state: SessionState,
         error: Callable[[], CoordError],
         *,
-        requests: Callable[[], CoordError],
+        requests: Callable[[], CoordError] | None,
     ) -> None:
         if self._error is not None:
             return
         self.state, self._error = state, error
         for binding in list(self._bindings):
             binding.lose()
-        self.replica.outstanding.end_session(self.id, requests)
+        if requests is not None:
+            self.replica.outstanding.end_session(self.id, requests)
         for tell in list(self._listeners):
             tell(error())
         self._listeners.clear()
 
     # --- from its user ---
+
+    def leave(self) -> Waiter[Applied]:
+        """Close it: nobody relies on it any more, what was asked for goes on.
+
+        Call :meth:`left` in the end.
+        """
+        self._finish(SessionState.CLOSED, _closed, requests=None)
+        return self.replica.close_session(self.id, Cause.CLOSED)
+
+    def left(self, *, confirmed: bool) -> None:
+        """Fail what has no outcome; once confirmed, it will not be applied."""
+        error = _closed if confirmed else _unanswered
+        self.replica.outstanding.end_session(self.id, error)
 
     def require(self) -> None:
         """Check that the session can be relied on at this moment.
@@ -215,7 +237,7 @@ def _closed() -> CoordError:
 
 
 def _unanswered() -> CoordError:
-    return ConnectionLossError("the session was lost before the answer came")
+    return ConnectionLossError("the session ended before the answer came")
 
 
 def closed_error() -> CoordError:

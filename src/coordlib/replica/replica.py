@@ -30,6 +30,7 @@ from coordlib.tree import (
     Operation,
     SessionOpened,
     capture,
+    encode_request,
     encode_snapshot,
     restore,
     stamp,
@@ -295,13 +296,16 @@ class Replica:
         now = trio.current_time()
         while bodies := self.outstanding.take_unsent(now):
             if self.role.role is Role.LEADING:
-                time_ms = int(self._surroundings.wall_clock() * 1000)
-                # Refused only if the lead is about to end: then all is sent again.
-                self.driver.propose([stamp(body, time_ms) for body in bodies])
+                self._propose(bodies)
             else:
                 self._to_leader(Forward(self.role.epoch, bodies))
         if self._contact.has_syncs:
             self._touch(now)
+
+    def _propose(self, requests: list[bytes]) -> None:
+        """Leader: order these. Refused only if the lead is about to end."""
+        time_ms = int(self._surroundings.wall_clock() * 1000)
+        self.driver.propose([stamp(request, time_ms) for request in requests])
 
     def _to_leader(self, body: Forward | Touch) -> None:
         link = self.driver.links.to(self.role.leader)
@@ -326,8 +330,7 @@ class Replica:
             if isinstance(body, Touch):
                 self._on_touch(link, body)
             else:
-                time_ms = int(self._surroundings.wall_clock() * 1000)
-                self.driver.propose([stamp(r, time_ms) for r in body.requests])
+                self._propose(body.requests)
 
     def _on_touch(self, link: ReplicaLink | None, touch: Touch) -> None:
         """Leader: these sessions live; answer once a quorum says that we lead."""
@@ -348,7 +351,7 @@ class Replica:
 
     def _on_confirm(self, number: int, zxid: Zxid) -> None:
         if self._contact.confirm(number, zxid, self.tree.zxid):
-            for session in self._kept.values():
+            for session in list(self._kept.values()):
                 session.confirmed(self._contact.confirmed)
 
     async def _beat_forever(self) -> None:
@@ -364,11 +367,18 @@ class Replica:
                 self._expire(self._expiry, now)
 
     def _expire(self, expiry: Expiry, now: float) -> None:
-        for session in expiry.expired(self.tree.sessions(), now):
-            if session not in self._expiring:
-                self._expiring.add(session)
-                operation = CloseSession(session, Cause.EXPIRED)
-                self.submit(NO_SESSION, self._next_cxid(), operation, None)
+        overdue = expiry.expired(self.tree.sessions(), now)
+        requests = [
+            encode_request(
+                NO_SESSION, self._next_cxid(), 0, CloseSession(session, Cause.EXPIRED)
+            )
+            for session in overdue
+            if session not in self._expiring
+        ]
+        self._expiring.update(overdue)
+        # Not among the outstanding requests: those are sent again in the next
+        # epoch, and only the leader of that one may say who is overdue in it.
+        self._propose(requests)
 
     # --- the state machine: called by the driver, in order ---
 
@@ -460,7 +470,7 @@ class Replica:
         self._applied_since = 0
         gone = [session for session in self._kept if self.tree.session(session) is None]
         for session in gone:
-            self._session_closed(session, Cause.EXPIRED)
+            self._kept.pop(session).vanished()
         self.outstanding.restored(self.tree)
         self._contact.release(zxid)
         self.subscriptions.resync(zxid)
