@@ -577,9 +577,10 @@ def _checked(operation: Operation, data_bytes_max: int, path_chars_max: int) -> 
             _check_path(path, path_chars_max)
             _check_data(path, data, data_bytes_max)
             _check_version(path, version)
-        case Delete(path=path, version=version) | Check(path=path, version=version):
+        case Delete(path, version, czxid) | Check(path, version, czxid):
             _check_path(path, path_chars_max)
             _check_version(path, version)
+            _check_czxid(path, czxid)
         case _:
             raise TypeError(f"not an operation for a session: {operation!r}")
     return path
@@ -606,6 +607,13 @@ def _check_version(path: str, version: int) -> None:
         raise TypeError(f"a version is an int, not {type(version).__name__}")
     if not -(1 << 31) <= version < 1 << 31:
         raise BadArgumentsError(path, f"version {version} is not a 32-bit number")
+
+
+def _check_czxid(path: str, czxid: int) -> None:
+    if not isinstance(czxid, int):
+        raise TypeError(f"a czxid is an int, not {type(czxid).__name__}")
+    if not 0 <= czxid < 1 << 64:
+        raise BadArgumentsError(path, f"czxid {czxid} is not a number of a transaction")
 
 
 def _raise_refusal(refusal: Refused) -> NoReturn:
