@@ -210,6 +210,22 @@ async def test_an_error_in_the_block_comes_out_as_it_is() -> None:
 
 
 @in_virtual_time
+async def test_a_cancellation_meanwhile_does_not_hide_the_error() -> None:
+    """It waits until the release is done, which takes a round trip."""
+
+    async def fail(session: Session) -> None:
+        with trio.CancelScope() as outside:
+            async with Lock(session, "/l"):
+                outside.cancel()
+                raise ValueError("mine")
+
+    async with MemoryEnsemble(3) as members, three_sessions(members) as sessions:
+        with pytest.raises(ValueError, match="mine"):
+            await fail(sessions[0])
+        assert members[1].tree.get_children("/l") == []
+
+
+@in_virtual_time
 async def test_a_closed_session_refuses_at_once() -> None:
     async with MemoryEnsemble(3) as members:
         async with members[1].session() as session:

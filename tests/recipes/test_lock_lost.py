@@ -10,6 +10,7 @@ import trio
 from trio.testing import MockClock
 
 from coordlib import (
+    Config,
     Delete,
     LockLost,
     MultiError,
@@ -365,6 +366,58 @@ async def test_a_crash_of_the_leader_is_survived_in_all_stages(
 
     assert len(room.visits) == 10
     assert room.tokens == sorted(set(room.tokens))
+
+
+@in_virtual_time
+async def test_a_block_that_ended_in_time_is_not_told_of_a_loss_after_it() -> None:
+    async with MemoryEnsemble(3) as members:
+        follower = (members.leader_id or 0) % 3 + 1
+        async with members[follower].session(timeout=1.0) as session:
+            async with Lock(session, "/l") as grant:
+                members.partition({follower}, {1, 2, 3} - {follower})
+                await trio.sleep(0.1)
+                grant.check()
+            # The release outlasted the session.
+            with pytest.raises(SessionError):
+                session.check()
+
+
+@in_virtual_time
+async def test_an_answer_that_comes_too_late_revives_nothing() -> None:
+    """It comes after the deadline, and before anybody has looked at the clock."""
+    # Two thirds of it are half a beat more than whole beats.
+    timeout = 2.925
+    left_at = 0.0
+
+    async def hold_on(session: Session) -> None:
+        nonlocal left_at
+        async with Lock(session, "/l"):
+            try:
+                await trio.sleep_forever()
+            finally:
+                left_at = trio.current_time()
+                with trio.CancelScope(shield=True):
+                    await trio.sleep(0.04)
+
+    async def lost_on_time(session: Session) -> None:
+        with pytest.raises(LockLost):
+            await hold_on(session)
+        with pytest.raises(SessionError):
+            session.check()
+
+    patient = Config(silence_timeout=60.0)
+    async with MemoryEnsemble(3, config=patient) as members:
+        follower = (members.leader_id or 0) % 3 + 1
+        async with (
+            members[follower].session(timeout=timeout) as session,
+            trio.open_nursery() as nursery,
+        ):
+            nursery.start_soon(lost_on_time, session)
+            await trio.sleep(1)
+            members.partition({follower}, {1, 2, 3} - {follower})
+            await trio.sleep_until(session.deadline + 0.01)
+            assert 0 < trio.current_time() - left_at < 0.02
+            members.heal()
 
 
 @in_virtual_time

@@ -133,7 +133,7 @@ class DoubleBarrier:
                 self._session.bind(scope, own, czxid) as binding,
             ):
                 yield entered.roster
-            if scope.cancel_called or binding.lost:
+            if binding.lost:
                 self._raise_lost(own)
         finally:
             # Not a plain deletion: this is carried on through a time without a

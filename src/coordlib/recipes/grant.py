@@ -81,9 +81,7 @@ class Grant:
     @property
     def lost(self) -> bool:
         """Whether it can no longer be proved; true after the release, too."""
-        # A heartbeat answered late revives the session, but not this block:
-        # its scope has been cancelled.
-        return self._released or self._scope.cancel_called or self._binding.lost
+        return self._released or self._binding.lost
 
     def check(self) -> None:
         """Check, by the clock, that the hold can be proved right now.
@@ -159,9 +157,4 @@ class Grant:
                 pass
             else:
                 return
-        self._session.reap(*_parent_and_name(self.path))
-
-
-def _parent_and_name(path: str) -> tuple[str, str]:
-    parent, _, name = path.rpartition("/")
-    return parent or "/", name
+        self._session.reap(self._line, self.path.rpartition("/")[2])
