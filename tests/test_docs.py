@@ -16,7 +16,13 @@ from test_architecture import MAY_IMPORT, PURE
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-EACH_PAGE = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.name))
+
+
+def name_of(page: Path) -> str:
+    return page.name
+
+
+EACH_PAGE = pytest.mark.parametrize("page", PAGES, ids=name_of)
 
 # Where a path in the docs may begin.
 BASES = [ROOT, ROOT / "src" / "coordlib"]
@@ -51,7 +57,7 @@ def anchors(page: Path) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "page", [page for page in PAGES if blocks(page, "python run")], ids=str
+    "page", [page for page in PAGES if blocks(page, "python run")], ids=name_of
 )
 def test_code_marked_run_runs(page: Path) -> None:
     """All such blocks of a page share their names, as a reader would expect."""
