@@ -155,7 +155,7 @@ async def test_a_session_may_have_only_so_much_under_way() -> None:
             await trio.sleep(0.0005)
             with pytest.raises(OverloadedError):
                 await session.create("/6")
-        assert members[1].tree.get_children("/") == ["0", "1", "2", "3", "4"]
+        assert set(members[1].tree.get_children("/")) == set("01234")
 
 
 @pytest.mark.parametrize("timeout", [0, -1, 0.49, 3601, float("nan"), float("inf")])

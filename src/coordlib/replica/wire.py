@@ -183,6 +183,8 @@ def decode_body(frame: bytes) -> Body:
     if len(frame) < _LENGTH.size:
         raise ProtocolError("a frame without a head")
     start = _LENGTH.size + _LENGTH.unpack_from(frame)[0]
+    if start > len(frame):
+        raise ProtocolError("a frame shorter than its head")
     head = encoding.decode(frame[_LENGTH.size : start])
     if type(head) is not list or not head or type(head[0]) is not int:
         raise ProtocolError("a frame of no kind")
