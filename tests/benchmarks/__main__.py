@@ -26,11 +26,8 @@ def _report(name: str, measured: Measured) -> None:
         json.dumps(
             {
                 "name": name,
-                "figures": {
-                    figure: float(f"{value:.4g}")
-                    for figure, value in measured.figures.items()
-                },
-                "units": measured.units,
+                "figures": {f: float(f"{v:.4g}") for f, (v, _) in measured.items()},
+                "units": {f: unit for f, (_, unit) in measured.items()},
                 "versions": {
                     "python": platform.python_version(),
                     **{name: version(name) for name in ("trio", "cbor2", "coordlib")},

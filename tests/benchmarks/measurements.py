@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable
 
-import attrs
 import trio
 
 from .bare import BARE_LEADER
@@ -23,21 +22,11 @@ _KILLS = 20
 # Seconds of writing before the leader is killed: anywhere in a heartbeat.
 _CALM = 0.35
 
-_MS = "ms"
-_RATE = "1/s"
-_RATIO = "coordlib/bare"
-
-
-@attrs.frozen
-class Measured:
-    """Numbers, and the unit of each by the same name."""
-
-    figures: Figures
-    units: dict[str, str]
-
+Measured = dict[str, tuple[float, str]]
+"""Numbers with their units, by name."""
 
 Measurement = Callable[[Fleet, Fleet, float], Awaitable[Measured]]
-"""Takes the members, the bare processes and seconds for each measurement."""
+"""Takes the members, the bare processes and seconds for each number."""
 
 
 async def _write_one(members: Fleet, bare: Fleet, seconds: float) -> Measured:
@@ -45,42 +34,30 @@ async def _write_one(members: Fleet, bare: Fleet, seconds: float) -> Measured:
     leader = await members.ask_leader("writes", 1, seconds)
     limit = await bare.children[BARE_LEADER].ask("writes", 1, seconds)
     follower = await members.ask_follower("writes", 1, seconds)
-    figures: Figures = {}
-    for place, measured in (
-        ("leader", leader),
-        ("follower", follower),
-        ("bare", limit),
-    ):
-        figures[f"{place}_p50"] = measured["p50"]
-        figures[f"{place}_p99"] = measured["p99"]
-    units = dict.fromkeys(figures, _MS)
-    figures["leader_p50_to_bare"] = leader["p50"] / limit["p50"]
-    figures["follower_p50_to_bare"] = follower["p50"] / limit["p50"]
-    return Measured(
-        figures,
-        {**units, "leader_p50_to_bare": _RATIO, "follower_p50_to_bare": _RATIO},
-    )
+    measured: Measured = {}
+    for place, numbers in ("leader", leader), ("follower", follower), ("bare", limit):
+        measured[f"{place}_p50"] = numbers["p50"], "ms"
+        measured[f"{place}_p99"] = numbers["p99"], "ms"
+        measured[f"{place}_p50_to_bare"] = numbers["p50"] / limit["p50"], "ratio"
+    return measured
 
 
 def _writes(outstanding: int, *, at_follower: bool = False) -> Measurement:
     async def measure(members: Fleet, bare: Fleet, seconds: float) -> Measured:
         """Agreed writes a second, with so many under way."""
         limit = await bare.children[BARE_LEADER].ask("writes", outstanding, seconds)
-        measured = {"leader": await members.ask_leader("writes", outstanding, seconds)}
+        places = {"leader": await members.ask_leader("writes", outstanding, seconds)}
         if at_follower:
-            measured["follower"] = await members.ask_follower(
+            places["follower"] = await members.ask_follower(
                 "writes", outstanding, seconds
             )
-        figures = {"bare": limit["rate"]}
-        units = {"bare": _RATE}
-        for place, numbers in measured.items():
-            figures[place] = numbers["rate"]
-            units[place] = _RATE
-            figures[f"{place}_p99"] = numbers["p99"]
-            units[f"{place}_p99"] = _MS
-            figures[f"{place}_to_bare"] = numbers["rate"] / limit["rate"]
-            units[f"{place}_to_bare"] = _RATIO
-        return Measured(figures, units)
+        measured: Measured = {}
+        for place, numbers in [*places.items(), ("bare", limit)]:
+            measured[place] = numbers["rate"], "1/s"
+            measured[f"{place}_p99"] = numbers["p99"], "ms"
+            measured[f"{place}_cpu"] = numbers["cpu"], "us"
+            measured[f"{place}_to_bare"] = numbers["rate"] / limit["rate"], "ratio"
+        return measured
 
     return measure
 
@@ -89,8 +66,8 @@ def _rate(command: str, count: int, *, at_leader: bool = False) -> Measurement:
     async def measure(members: Fleet, _bare: Fleet, seconds: float) -> Measured:
         """Operations a second in one member."""
         ask = members.ask_leader if at_leader else members.ask_follower
-        measured = await ask(command, count, seconds)
-        return Measured({"rate": measured["rate"]}, {"rate": _RATE})
+        numbers = await ask(command, count, seconds)
+        return {"rate": (numbers["rate"], "1/s")}
 
     return measure
 
@@ -101,8 +78,7 @@ async def _watch(members: Fleet, _bare: Fleet, seconds: float) -> Measured:
     setter, watcher = (c for m, c in sorted(members.children.items()) if m != leader)
     await watcher.tell("watch")
     await setter.ask("announce", 0, seconds)
-    figures = await watcher.hear()
-    return Measured(figures, dict.fromkeys(figures, _MS))
+    return _in_milliseconds(await watcher.hear())
 
 
 MEASUREMENTS: dict[str, Measurement] = {
@@ -138,5 +114,8 @@ async def measure_failover(members: Fleet) -> Measured:
         outages.append(int(answer["at"]) - killed)
         await members.start(leader)
         await members.children[leader].ask("status")
-    figures = milliseconds(outages, p50=0.5, p90=0.9, max=1.0)
-    return Measured(figures, dict.fromkeys(figures, _MS))
+    return _in_milliseconds(milliseconds(outages, p50=0.5, p90=0.9, max=1.0))
+
+
+def _in_milliseconds(figures: Figures) -> Measured:
+    return {name: (value, "ms") for name, value in figures.items()}
