@@ -203,6 +203,8 @@ def decode_body(frame: bytes) -> Body:
         case 102:
             return _decode_piece(fields, rest)
         case 103:
+            if rest:
+                raise ProtocolError("bytes after the head")
             return _decode_notification(fields)
         case _:
             raise ProtocolError(f"a frame of unknown kind {kind}")
