@@ -243,7 +243,8 @@ class Ensemble:
     async def wait_ready(self) -> None:
         """Wait until a quorum has formed and this member has caught up.
 
-        The first start of an ensemble needs all of its members once.
+        The first start of an ensemble needs all of its members once, all of
+        them empty.
         """
         await self._running().wait_ready()
 

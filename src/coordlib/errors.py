@@ -12,11 +12,11 @@
     * :exc:`MultiError`: which operation of a multi failed, and why
 
   * :exc:`ConnectionLossError`: no answer; **it may have been applied**
-  * :exc:`SessionError`: the session is over; **its ephemerals are gone**, or
+  * :exc:`SessionError`: what you held is over; **its ephemerals are gone**, or
     will be when the ensemble notices
 
-    * :exc:`SessionExpiredError`, :exc:`SessionClosedError`
-    * :exc:`LockLost`, :exc:`LeadershipLost`: a recipe's grant ended early
+    * :exc:`SessionExpiredError`, :exc:`SessionClosedError`: the whole session
+    * :exc:`LockLost`, :exc:`LeadershipLost`: a grant, with or without its session
     * :exc:`BrokenBarrier`: a barrier's round went on without you
 
   * :exc:`ProtocolError`: the other side broke the rules; its link is closed
@@ -200,7 +200,7 @@ class ConnectionLossError(CoordError):
 
 
 class SessionError(CoordError):
-    """The session is over; open a new one."""
+    """The session, or a grant that rested on it, is over."""
 
 
 class SessionExpiredError(SessionError):

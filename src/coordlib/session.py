@@ -520,7 +520,7 @@ class EventStream:
         self._kept = kept
         self._path = path
         self._kind = kind
-        self._queue = EventQueue(kept.replica.config.limits.events_max)
+        self._queue = EventQueue(path, kept.replica.config.limits.events_max)
         self._watch: Watch | None = None
 
     async def __aenter__(self) -> Self:

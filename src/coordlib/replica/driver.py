@@ -11,7 +11,8 @@ from __future__ import annotations
 import logging
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Protocol
 
 import attrs
@@ -34,21 +35,23 @@ from coordlib.consensus import (
     Metadata,
     Peer,
     PeerStatistics,
+    Ping,
     RoleChanged,
     SaveMetadata,
     Send,
     SendSnapshot,
     Settings,
+    Snapshot,
     Transaction,
 )
 from coordlib.errors import ProtocolError, ReplicaClosedError
 from coordlib.ids import Epoch, MemberId, Zxid
 from coordlib.storage.interface import EntryKind, LogStore, Recovered, Write
 from coordlib.transport.interface import Link, LinkClosed
-from coordlib.tree import Captured
+from coordlib.tree import Captured, DataTree
 
-from .links import Blocking, ReplicaLink, ReplicaLinks
-from .wire import Confirm, Forward, SnapshotPiece, Touch, decode_body
+from .links import Blocking, ReplicaLink, ReplicaLinks, stage
+from .wire import Body, Confirm, Forward, SnapshotPiece, Touch, decode_body
 
 __all__ = ["Driver", "StateMachine", "decode_metadata", "encode_metadata"]
 
@@ -62,8 +65,8 @@ class StateMachine(Protocol):
         """Apply these, now or soon, before anything delivered later."""
         ...
 
-    def install(self, zxid: Zxid, body: bytes) -> None:
-        """Be what the snapshot says; it has been checked."""
+    def install(self, staged: DataTree) -> None:
+        """Be what a received snapshot says."""
         ...
 
     def capture(self, zxid: Zxid) -> Captured:
@@ -108,6 +111,8 @@ class Driver:
         # Messages that claim durability, until their write is durable.
         self._gated: deque[Send] = deque()
         self._timer = trio.CancelScope()
+        # The tree of the snapshot that the core is being told of.
+        self._staged: DataTree | None = None
 
     # --- life ---
 
@@ -190,7 +195,7 @@ class Driver:
         self._carry_out()
         try:
             while True:
-                self._receive(own, await link.recv())
+                self._receive(own, map(decode_body, await link.recv()))
         except LinkClosed:
             pass
         except ProtocolError as error:
@@ -200,22 +205,48 @@ class Driver:
             self.peer.link_down(own.id, trio.current_time())
             self._carry_out()
 
-    def _receive(self, link: ReplicaLink, frames: list[bytes]) -> None:
+    def _receive(self, link: ReplicaLink, bodies: Iterable[Body]) -> None:
         """Sort what arrived: runs of messages to the core, the rest upwards."""
         messages: list[Message] = []
-        for frame in frames:
-            body = decode_body(frame)
-            if isinstance(body, SnapshotPiece):
+        for body in bodies:
+            if link.staging and not isinstance(body, Ping):
+                link.behind_staging.append(body)
+            elif isinstance(body, SnapshotPiece):
                 self.peer.heard(link.id, trio.current_time())
                 snapshot = link.receive_piece(body)
                 if snapshot is not None:
-                    messages.append(snapshot)
+                    self._start_staging(link, snapshot)
             elif isinstance(body, Forward | Touch | Confirm):
                 self._to_core(link, messages)
                 self._machine.hear(link, body)
             else:
                 messages.append(body)
         self._to_core(link, messages)
+
+    def _start_staging(self, link: ReplicaLink, snapshot: Snapshot) -> None:
+        """Decode a snapshot beside the loop; only pings are answered meanwhile.
+
+        It is checked before the core hears of it, for there is no way back
+        afterwards; and what came behind it must stay behind it.
+        """
+        link.staging = True
+        if self._nursery is not None:
+            self._nursery.start_soon(self._stage, link, snapshot)
+
+    async def _stage(self, link: ReplicaLink, snapshot: Snapshot) -> None:
+        try:
+            staged = await self._blocking(partial(stage, snapshot))
+        except ProtocolError as error:
+            self._close(link.id, str(error))
+            return
+        if self.links.get(link.id) is not link:
+            return
+        self._staged = staged
+        self._to_core(link, [snapshot])
+        self._staged = None
+        behind, link.behind_staging = link.behind_staging, []
+        link.staging = False
+        self._receive(link, behind)
 
     def _to_core(self, link: ReplicaLink, messages: list[Message]) -> None:
         if messages:
@@ -275,7 +306,8 @@ class Driver:
             case SaveMetadata(io, metadata):
                 self._write(io, [(EntryKind.META, 0, encode_metadata(metadata))])
             case InstallSnapshot(io, zxid, body):
-                self._machine.install(zxid, body)
+                assert self._staged is not None, "a snapshot that never arrived"
+                self._machine.install(self._staged)
                 self._write(io, [(EntryKind.BASE, zxid, body)])
             case SendSnapshot(link, zxid):
                 self._send_snapshot(link, zxid)

@@ -21,7 +21,7 @@ from coordlib.tree import Captured, DataTree, encode_snapshot, restore
 
 from .wire import Body, SnapshotPiece, encode_body
 
-__all__ = ["Blocking", "ReplicaLink", "ReplicaLinks"]
+__all__ = ["Blocking", "ReplicaLink", "ReplicaLinks", "stage"]
 
 T = TypeVar("T")
 
@@ -43,6 +43,9 @@ class ReplicaLink:
 
     id: LinkId
     link: Link
+    # While a received snapshot is being decoded: what came behind it.
+    staging: bool = attrs.field(default=False, init=False)
+    behind_staging: list[Body] = attrs.field(factory=list, init=False)
     # While a snapshot is being sent: what comes after it.
     _held: list[bytes] | None = attrs.field(default=None, init=False)
     # The snapshot being received, as far as it is here.
@@ -81,10 +84,10 @@ class ReplicaLink:
             self.link.send(frame)
 
     def receive_piece(self, piece: SnapshotPiece) -> Snapshot | None:
-        """Take a piece; return the whole once it is complete and sound.
+        """Take a piece; return the whole once it is complete.
 
         Raises:
-          ProtocolError: It does not fit the ones before, or the whole is damaged.
+          ProtocolError: It does not fit the ones before.
 
         """
         if piece.offset != len(self._incoming):
@@ -94,12 +97,21 @@ class ReplicaLink:
             return None
         body = bytes(self._incoming)
         self._incoming.clear()
-        # Checked before the core hears of it: there is no way back afterwards.
-        staged = DataTree()
-        restore(staged, body)
-        if staged.zxid != piece.zxid:
-            raise ProtocolError("a snapshot of another zxid than announced")
         return Snapshot(piece.zxid, body)
+
+
+def stage(snapshot: Snapshot) -> DataTree:
+    """Return the tree that a received snapshot holds. Slow.
+
+    Raises:
+      ProtocolError: It is damaged, or of another zxid than announced.
+
+    """
+    staged = DataTree()
+    restore(staged, snapshot.body)
+    if staged.zxid != snapshot.zxid:
+        raise ProtocolError("a snapshot of another zxid than announced")
+    return staged
 
 
 @attrs.define

@@ -462,11 +462,11 @@ class Replica:
         assert self.tree.zxid == zxid, f"{self.tree.zxid:#x} is not {zxid:#x}"
         return capture(self.tree)
 
-    def install(self, zxid: Zxid, body: bytes) -> None:
+    def install(self, staged: DataTree) -> None:
         """Replace the tree; find out what that means for sessions and requests."""
         self._to_apply.clear()
-        restore(self.tree, body)
-        assert self.tree.zxid == zxid
+        self.tree.become(staged)
+        zxid = Zxid(self.tree.zxid)
         self._applied_since = 0
         gone = [session for session in self._kept if self.tree.session(session) is None]
         for session in gone:

@@ -72,6 +72,7 @@ class EventQueue:
     missed: memory stays bounded and the replica does not wait.
     """
 
+    path: str
     events_max: int
     _events: deque[WatchedEvent] = attrs.field(factory=deque, init=False)
     _bell: Bell = attrs.field(factory=Bell, init=False)
@@ -81,7 +82,7 @@ class EventQueue:
         """Add an event; a sink."""
         if len(self._events) >= self.events_max:
             self._events.clear()
-            event = WatchedEvent(EventType.RESYNC, event.path, event.zxid)
+            event = WatchedEvent(EventType.RESYNC, self.path, event.zxid)
         self._events.append(event)
         self._bell.ring()
 

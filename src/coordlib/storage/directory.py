@@ -257,6 +257,8 @@ class Directory:
 
     def close(self) -> None:
         """Release the lock. Once only."""
+        # Closing alone would leave it to a forked child that still has the file.
+        fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
         os.close(self._lock_fd)
         os.close(self._fd)
 

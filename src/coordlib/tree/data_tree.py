@@ -205,6 +205,10 @@ class DataTree:
         self._znodes = znodes
         self._by_path = znodes.by_path
 
+    def become(self, other: DataTree) -> None:
+        """Take over the state of ``other``, which must not be used any more."""
+        self.replace(other.zxid, other._znodes, other._sessions)
+
     def _lookup(self, path: str) -> Znode:
         znode = self._by_path.get(path)
         if znode is None:

@@ -15,7 +15,7 @@ class EventType(IntEnum):
     """The kinds of change, with the numbers of ``Watcher.Event.EventType``."""
 
     # Not a change: the tree was replaced by a snapshot, or the reader was too
-    # slow. Changes at or below the path may have gone by; read it again.
+    # slow. Changes at or below the watched path may have gone by; read again.
     RESYNC = -1
     CREATED = 1
     DELETED = 2
