@@ -27,7 +27,7 @@ from coordlib.consensus import (
     Vote,
 )
 from coordlib.errors import ProtocolError
-from coordlib.ids import Epoch, MemberId, Zxid
+from coordlib.ids import EPOCH_MAX, Epoch, MemberId, Zxid
 from coordlib.replica.wire import (
     Body,
     Confirm,
@@ -39,7 +39,7 @@ from coordlib.replica.wire import (
 )
 
 NUMBERS = st.integers(0, 2**63 - 1)
-EPOCHS = st.builds(Epoch, NUMBERS)
+EPOCHS = st.builds(Epoch, st.integers(0, EPOCH_MAX))
 ZXIDS = st.builds(Zxid, NUMBERS)
 MEMBERS = st.builds(MemberId, NUMBERS)
 IDS = st.binary(min_size=16, max_size=16)
@@ -159,6 +159,13 @@ def test_any_fields_of_any_kind_are_a_body_or_a_protocol_error(
         return
 
     assert encode_body(body) == frame
+
+
+def test_an_epoch_that_cannot_be_is_refused() -> None:
+    for epoch in (EPOCH_MAX + 1, 1 << 40):
+        info = FollowerInfo(1, Epoch(epoch), seasoned=True, empty=False)
+        with pytest.raises(ProtocolError, match="epoch"):
+            decode_body(encode_body(info))
 
 
 @pytest.mark.parametrize(

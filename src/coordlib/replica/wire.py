@@ -37,7 +37,7 @@ from coordlib.consensus import (
     Vote,
 )
 from coordlib.errors import ProtocolError
-from coordlib.ids import Epoch, MemberId, Zxid
+from coordlib.ids import EPOCH_MAX, Epoch, MemberId, Zxid
 
 __all__ = [
     "Body",
@@ -119,22 +119,22 @@ _LENGTH = struct.Struct(">H")
 _INT_MAX = (1 << 63) - 1
 _ID_BYTES = 16
 
-# What each kind's fields are: i a number, b a truth value, s sixteen bytes, l a
-# list of numbers. A kind's place in the list is its number on the wire, so a new
-# one goes to the end.
+# What each kind's fields are: i a number, e an epoch, b a truth value, s sixteen
+# bytes, l a list of numbers. A kind's place in the list is its number on the
+# wire, so a new one goes to the end.
 _KINDS: list[tuple[type[Body], str]] = [
-    (LeaderInfo, "i"),
-    (AckEpoch, "ibil"),
+    (LeaderInfo, "e"),
+    (AckEpoch, "ebel"),
     (Truncate, "i"),
-    (NewLeader, "is"),
-    (AckNewLeader, "i"),
-    (UpToDate, "ii"),
-    (Ack, "ii"),
-    (Commit, "ii"),
+    (NewLeader, "es"),
+    (AckNewLeader, "e"),
+    (UpToDate, "ei"),
+    (Ack, "ei"),
+    (Commit, "ei"),
     (Ping, "i"),
     (Pong, "i"),
-    (FollowerInfo, "iibb"),
-    (Touch, "iis"),
+    (FollowerInfo, "iebb"),
+    (Touch, "eis"),
     (Confirm, "ii"),
 ]
 _PROPOSAL, _FORWARD, _PIECE, _NOTIFICATION = range(100, 104)
@@ -198,14 +198,12 @@ def decode_body(frame: bytes) -> Body:
         case 100:
             return _decode_proposal(fields, rest)
         case 101:
-            epoch, lengths = _checked(fields, "il")
+            epoch, lengths = _checked(fields, "el")
             return Forward(Epoch(_number(epoch)), _split(rest, lengths))
         case 102:
             return _decode_piece(fields, rest)
         case 103:
-            if rest:
-                raise ProtocolError("bytes after the head")
-            return _decode_notification(fields)
+            return _decode_notification(fields, rest)
         case _:
             raise ProtocolError(f"a frame of unknown kind {kind}")
 
@@ -221,6 +219,12 @@ def _number(field: object) -> int:
     if type(field) is int and 0 <= field <= _INT_MAX:
         return field
     raise ProtocolError("not a number")
+
+
+def _epoch(field: object) -> int:
+    if type(field) is int and 0 <= field <= EPOCH_MAX:
+        return field
+    raise ProtocolError("not an epoch")
 
 
 def _truth(field: object) -> bool:
@@ -243,6 +247,7 @@ def _numbers(field: object) -> tuple[int, ...]:
 
 _CHECKS: dict[str, Callable[[object], object]] = {
     "i": _number,
+    "e": _epoch,
     "b": _truth,
     "s": _id,
     "l": _numbers,
@@ -259,7 +264,7 @@ def _split(rest: bytes, lengths: object) -> list[bytes]:
 
 
 def _decode_proposal(fields: Sequence[object], rest: bytes) -> Proposal:
-    epoch, previous, first, lengths = _checked(fields, "iiil")
+    epoch, previous, first, lengths = _checked(fields, "eiil")
     return Proposal(
         Epoch(_number(epoch)),
         Zxid(_number(previous)),
@@ -275,16 +280,16 @@ def _decode_piece(fields: Sequence[object], part: bytes) -> SnapshotPiece:
     return SnapshotPiece(Zxid(zxid), size, offset, part)
 
 
-def _decode_notification(fields: Sequence[object]) -> Notification:
-    number, role, leader, epoch = map(_number, _checked(fields[:4], "iiii"))
-    if role > max(Role) or len(fields) != len(attrs.fields(Notification)):
+def _decode_notification(fields: Sequence[object], rest: bytes) -> Notification:
+    number, role, leader, epoch = map(_number, _checked(fields[:4], "iiie"))
+    if rest or role > max(Role) or len(fields) != len(attrs.fields(Notification)):
         raise ProtocolError("not a notification")
     vote = None
     if fields[4] is not None:
         if type(fields[4]) is not list:
             raise ProtocolError("not a vote")
-        seasoned, *rest = _checked(fields[4], "biii")
-        current_epoch, last_zxid, member = map(_number, rest)
+        seasoned, *numbers = _checked(fields[4], "beii")
+        current_epoch, last_zxid, member = map(_number, numbers)
         vote = Vote(
             bool(seasoned), Epoch(current_epoch), Zxid(last_zxid), MemberId(member)
         )
