@@ -108,12 +108,14 @@ async def cancelled_at_each_step(
 async def three_sessions(
     members: MemoryEnsemble, *, timeout: float = 3.0
 ) -> AsyncIterator[tuple[Session, Session, Session]]:
+    """Yield a session at each member; who waits for ever fails."""
     async with (
         members[1].session(timeout=timeout) as one,
         members[2].session(timeout=timeout) as two,
         members[3].session(timeout=timeout) as three,
     ):
-        yield one, two, three
+        with trio.fail_after(1000):
+            yield one, two, three
 
 
 async def everything_below(session: Session, path: str) -> list[str]:

@@ -426,6 +426,48 @@ async def test_a_deleted_participant_is_told() -> None:
 
 
 @in_virtual_time
+async def test_a_participant_deleted_while_it_begins_a_round_is_told() -> None:
+    """The leader's member sees it first, and deletes it before it can begin."""
+
+    async def delete_at_once(session: Session) -> None:
+        async with session.watch("/b/members") as events:
+            await events.wait()
+            (name,) = await session.get_children("/b/members")
+            await session.delete(f"/b/members/{name}")
+
+    async with world() as (members, sessions):
+        leader = members.leader_id
+        assert leader is not None
+        await sessions[0].create("/b")
+        await sessions[0].create("/b/members")
+        party = Party()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(delete_at_once, sessions[leader - 1])
+            await trio.sleep(0.1)
+            nursery.start_soon(party.take_part, sessions[leader % 3], 1)
+    assert party.broken == 1
+    assert party.entered == []
+
+
+@in_virtual_time
+async def test_a_round_deleted_before_a_slow_waiter_saw_it_is_told() -> None:
+    party, slow = Party(), Party()
+    async with world() as (members, sessions), trio.open_nursery() as nursery:
+        leader = members.leader_id
+        assert leader is not None
+        late, other = leader % 3, (leader + 1) % 3
+        nursery.start_soon(slow.take_part, sessions[late], 2)
+        await trio.sleep(0.1)
+        members.partition({late + 1}, {1, 2, 3} - {late + 1})
+        nursery.start_soon(party.take_part, sessions[other], 2)
+        await trio.sleep(0.1)
+        assert len(party.entered) == 1
+        await sessions[other].delete("/b/ready")
+        members.heal()
+    assert (slow.broken, len(slow.entered), len(party.left)) == (1, 0, 1)
+
+
+@in_virtual_time
 async def test_everything_deleted_in_the_middle_is_told_and_forgotten() -> None:
     party = Party()
     async with world() as (_, sessions):

@@ -57,7 +57,7 @@ class Grant:
           session: The owner.
           path: The own znode.
           token: Its czxid.
-          line: The path of the line, for errors.
+          line: The path of the line.
           lost: The error to raise.
           held: Where to stand while the block runs.
 
