@@ -38,7 +38,8 @@ async def _write_one(members: Fleet, bare: Fleet, seconds: float) -> Measured:
     for place, numbers in ("leader", leader), ("follower", follower), ("bare", limit):
         measured[f"{place}_p50"] = numbers["p50"], "ms"
         measured[f"{place}_p99"] = numbers["p99"], "ms"
-        measured[f"{place}_p50_to_bare"] = numbers["p50"] / limit["p50"], "ratio"
+        if numbers is not limit:
+            measured[f"{place}_p50_to_bare"] = numbers["p50"] / limit["p50"], "ratio"
     return measured
 
 
@@ -56,7 +57,9 @@ def _writes(outstanding: int, *, at_follower: bool = False) -> Measurement:
             measured[place] = numbers["rate"], "1/s"
             measured[f"{place}_p99"] = numbers["p99"], "ms"
             measured[f"{place}_cpu"] = numbers["cpu"], "us"
-            measured[f"{place}_to_bare"] = numbers["rate"] / limit["rate"], "ratio"
+            if numbers is not limit:
+                ratio = numbers["rate"] / limit["rate"]
+                measured[f"{place}_to_bare"] = ratio, "ratio"
         return measured
 
     return measure
