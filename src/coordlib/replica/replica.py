@@ -247,7 +247,7 @@ class Replica:
                 kept.append(KeptSession(self, session, timeout, request.sent))
                 self._kept[session] = kept[0]
 
-        waiter = Waiter[Applied]()
+        waiter: Waiter[Applied] = Waiter()
         request = self.submit(NO_SESSION, self._next_cxid(), operation, waiter)
         request.then.append(opened)
         await waiter.wait()
@@ -256,7 +256,7 @@ class Replica:
     def close_session(self, session: SessionId, cause: Cause) -> Waiter[Applied]:
         """Have a session closed, however long it takes and whoever waits."""
         self._kept.pop(session, None)
-        waiter = Waiter[Applied]()
+        waiter: Waiter[Applied] = Waiter()
         if self.closed:
             waiter.fail(closed_error())
         else:
@@ -268,7 +268,7 @@ class Replica:
         """Return what resolves when the tree holds all that was acknowledged."""
         if self.closed:
             raise closed_error()
-        waiter = Waiter[None]()
+        waiter: Waiter[None] = Waiter()
         self._contact.add_sync(waiter)
         self._flush_bell.ring()
         return waiter
