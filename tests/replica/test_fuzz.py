@@ -7,6 +7,8 @@ wire format and nothing else.
 from __future__ import annotations
 
 import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import attrs
 import pytest
@@ -191,10 +193,11 @@ async def play(rng: random.Random, ensemble: Ensemble, puppets: list[Puppet]) ->
         ensemble.statistics()
 
 
-@pytest.mark.parametrize("seed", range(15))
-@in_virtual_time
-async def test_nonsense_of_peers_stops_no_replica(seed: int) -> None:
-    rng = random.Random(seed)
+@asynccontextmanager
+async def among_puppets(
+    rng: random.Random,
+) -> AsyncIterator[tuple[Ensemble, list[Puppet]]]:
+    """Run member 1 with puppets for members 2 and 3, and link them."""
     network = MemoryNetwork()
     puppets = [Puppet(member, rng) for member in MEMBERS[1:]]
     async with trio.open_nursery() as nursery:
@@ -213,7 +216,40 @@ async def test_nonsense_of_peers_stops_no_replica(seed: int) -> None:
             ),
         ) as ensemble:
             await trio.sleep(0.1)
-            await play(rng, ensemble, puppets)
-
-            assert sum(puppet.heard for puppet in puppets)
+            yield ensemble, puppets
         nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("seed", range(15))
+@in_virtual_time
+async def test_nonsense_of_peers_stops_no_replica(seed: int) -> None:
+    rng = random.Random(seed)
+    async with among_puppets(rng) as (ensemble, puppets):
+        await play(rng, ensemble, puppets)
+
+        assert sum(puppet.heard for puppet in puppets)
+
+
+@in_virtual_time
+async def test_a_damaged_piece_behind_a_whole_snapshot_closes_the_link_alone() -> None:
+    async with among_puppets(random.Random(0)) as (ensemble, [puppet, other]):
+        puppet.say(encode_body(snapshot_at(make_zxid(1, 1))))
+        puppet.say(encode_body(SnapshotPiece(make_zxid(1, 1), 10, 5, b"x")))
+        [link] = [link for link in puppet.links if link.member == 1]
+        await trio.sleep(0.05)
+
+        assert link not in puppet.links
+        assert other.links
+        ensemble.statistics()
+
+
+@in_virtual_time
+async def test_a_damaged_snapshot_closes_the_link_alone() -> None:
+    async with among_puppets(random.Random(0)) as (ensemble, [puppet, other]):
+        puppet.say(encode_body(SnapshotPiece(make_zxid(1, 1), 10, 0, b"not a tree")))
+        [link] = [link for link in puppet.links if link.member == 1]
+        await trio.sleep(0.05)
+
+        assert link not in puppet.links
+        assert other.links
+        ensemble.statistics()

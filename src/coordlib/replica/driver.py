@@ -236,17 +236,16 @@ class Driver:
     async def _stage(self, link: ReplicaLink, snapshot: Snapshot) -> None:
         try:
             staged = await self._blocking(partial(stage, snapshot))
+            if self.links.get(link.id) is not link:
+                return
+            self._staged = staged
+            self._to_core(link, [snapshot])
+            self._staged = None
+            behind, link.behind_staging = link.behind_staging, []
+            link.staging = False
+            self._receive(link, behind)
         except ProtocolError as error:
             self._close(link.id, str(error))
-            return
-        if self.links.get(link.id) is not link:
-            return
-        self._staged = staged
-        self._to_core(link, [snapshot])
-        self._staged = None
-        behind, link.behind_staging = link.behind_staging, []
-        link.staging = False
-        self._receive(link, behind)
 
     def _to_core(self, link: ReplicaLink, messages: list[Message]) -> None:
         if messages:
