@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +22,7 @@ from coordlib.config import Config
 from coordlib.consensus import Role
 from coordlib.errors import ConfigError, ReplicaClosedError
 from coordlib.ids import MEMBER_ID_MAX, NO_MEMBER, Epoch, MemberId, Zxid
+from coordlib.replica.lifetime import block_error, inline, run_member
 from coordlib.replica.replica import Replica, Surroundings
 from coordlib.session import Session
 from coordlib.storage.file import FileStore
@@ -31,7 +32,7 @@ from coordlib.transport.interface import Transport
 from coordlib.transport.tcp import TcpTransport
 from coordlib.tree import TreeReader
 
-__all__ = ["Ensemble", "EnsembleStatistics", "block_error", "inline"]
+__all__ = ["Ensemble", "EnsembleStatistics"]
 
 T = TypeVar("T")
 
@@ -172,7 +173,7 @@ class Ensemble:
         error: BaseException | None = None
         try:
             async with trio.open_nursery() as nursery:
-                member = await nursery.start(_run_member, replica, failures)
+                member = await nursery.start(run_member, replica, failures)
                 try:
                     yield
                 except BaseException as raised:
@@ -311,78 +312,6 @@ class Ensemble:
                 "this process was forked from the one that runs the replica; "
                 "a member cannot run in two processes"
             )
-
-
-async def _run_member(
-    replica: Replica,
-    failures: list[Exception],
-    *,
-    task_status: trio.TaskStatus[trio.CancelScope] = trio.TASK_STATUS_IGNORED,
-) -> None:
-    """Run the replica until the scope it reports is cancelled, by nothing else.
-
-    Cancelling the user's block must not stop the member before the block has
-    cleaned up; so once it runs it is shielded. Its failure is also added to
-    ``failures``.
-    """
-    with trio.CancelScope() as scope:
-
-        def started() -> None:
-            scope.shield = True
-            task_status.started(scope)
-
-        try:
-            await replica.run(started)
-        except Exception as error:
-            failures.append(error)
-            raise
-
-
-async def inline(function: Callable[[], T], /) -> T:
-    """Run ``function`` here: in memory nothing is slow, and time may be virtual."""
-    await trio.lowlevel.checkpoint()
-    return function()
-
-
-def block_error(
-    group: BaseExceptionGroup[BaseException],
-    body_error: BaseException | None,
-    failures: list[Exception],
-) -> BaseException:
-    """Return what a block raises that runs members beside its body.
-
-    The body's error as it is, which may be a group; a member's failure without
-    the nurseries around it, and alone if the body only says that the member is
-    closed; otherwise both.
-
-    Args:
-      group: What the nursery raised.
-      body_error: What the body raised.
-      failures: What members raised.
-
-    """
-    if body_error is not None and not failures:
-        return body_error
-    known = {id(leaf) for failure in failures for leaf in _leaves(failure)}
-    ours, rest = group.split(lambda error: id(error) in known)
-    others = None if rest is None else rest.split(ReplicaClosedError)[1]
-    if ours is None or others is None:
-        return _innermost(ours or group)
-    return group.derive([_innermost(ours), *others.exceptions])
-
-
-def _leaves(error: BaseException) -> Iterator[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        for part in error.exceptions:
-            yield from _leaves(part)
-    else:
-        yield error
-
-
-def _innermost(error: BaseException) -> BaseException:
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error
 
 
 def _checked_member(member: int | None, members: Mapping[int, str]) -> MemberId:

@@ -32,8 +32,8 @@ from coordlib.consensus import (
     UpToDate,
     Vote,
 )
-from coordlib.ensemble import inline
 from coordlib.ids import Epoch, Zxid, make_zxid
+from coordlib.replica.lifetime import inline
 from coordlib.replica.replica import Surroundings
 from coordlib.replica.wire import (
     Body,

@@ -31,7 +31,7 @@ from coordlib import (
     Stat,
     StorageError,
 )
-from coordlib.ensemble import inline
+from coordlib.replica.lifetime import inline
 from coordlib.replica.replica import Surroundings
 from coordlib.storage.memory import MemoryDisk, MemoryStore
 from coordlib.testing import MemoryEnsemble

@@ -14,5 +14,7 @@
 * ``expiry``: which sessions are overdue (pure)
 * ``subscriptions``: who is told of which change
 * ``links``, ``wire``: snapshots in pieces, messages as bytes
+* ``kept``: the sessions of this process: how long each can be relied on
+* ``lifetime``: a member beside a block of code
 * ``waiter``: a slot for one waiting task
 """

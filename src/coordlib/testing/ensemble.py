@@ -18,8 +18,9 @@ import attrs
 import trio
 
 from coordlib.config import Config
-from coordlib.ensemble import Ensemble, block_error, inline
+from coordlib.ensemble import Ensemble
 from coordlib.ids import MemberId
+from coordlib.replica.lifetime import block_error, inline
 from coordlib.replica.replica import Surroundings
 from coordlib.storage.memory import MemoryDisk, MemoryStore
 from coordlib.transport.memory import MemoryNetwork

@@ -3,7 +3,7 @@
 One API for every place a session may live; recipes use nothing else. All
 methods are ``async`` and always checkpoint, except those that only look at
 this process. How long the session can be relied on is decided in
-:mod:`coordlib.replica.kept`; this module checks arguments and makes errors.
+:mod:`coordlib.replica.kept`; this module asks, and makes errors of refusals.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import attrs
 import trio
 
 from coordlib.errors import (
-    BadArgumentsError,
     ErrorCode,
     MultiError,
     NoNodeError,
@@ -28,12 +27,10 @@ from coordlib.errors import (
 )
 from coordlib.ids import SessionId
 from coordlib.replica.kept import Binding, KeptSession, SessionState
-from coordlib.replica.subscriptions import EventQueue
 from coordlib.replica.waiter import Bell
 from coordlib.tree import (
     ANY_VERSION,
     Applied,
-    Check,
     Create,
     Created,
     Delete,
@@ -49,11 +46,12 @@ from coordlib.tree import (
     Watch,
     WatchedEvent,
     WatchKind,
-    validate_path,
-    validate_sequential,
 )
 
-__all__ = ["EventStream", "Session", "Znode"]
+from .arguments import check_path, checked_path
+from .event_stream import EventStream
+
+__all__ = ["Session", "Znode"]
 
 # How long leaving a session's block waits for the ensemble to confirm. After
 # that the replica goes on closing it, and the application goes its way.
@@ -290,7 +288,7 @@ class Session:
         """Submit, wait for the local apply, and raise what was refused."""
         self._check_process()
         limits = self._replica.config.limits
-        path = _checked(operation, limits.data_bytes_max, limits.path_chars_max)
+        path = checked_path(operation, limits.data_bytes_max, limits.path_chars_max)
         result = (await self._submit(operation, path)).result
         if isinstance(result, Refused):
             _raise_refusal(result)
@@ -400,7 +398,7 @@ class Session:
 
         """
         self.check()
-        _check_path(path, self._replica.config.limits.path_chars_max)
+        check_path(path, self._replica.config.limits.path_chars_max)
         kind = WatchKind.RECURSIVE if recursive else WatchKind.PERSISTENT
         return EventStream(self._kept, path, kind)
 
@@ -436,7 +434,7 @@ class Session:
         returned.
         """
         for path in paths:
-            _check_path(path, self._replica.config.limits.path_chars_max)
+            check_path(path, self._replica.config.limits.path_chars_max)
         bell = Bell()
         watches = [self._watch_deletion(path, bell) for path in paths]
         ring: Callable[[Exception], None] = lambda _error: bell.ring()  # noqa: E731 - needs an identity
@@ -508,112 +506,6 @@ class Session:
         stat = self._tree.exists(path)
         if stat is not None and stat.ephemeral_owner == self.id:
             self._kept.submit_unattended(Delete(path, czxid=stat.czxid))
-
-
-class EventStream:
-    """The events of one watch; made by :meth:`Session.watch`.
-
-    An async context manager and an async iterator, for one reading task.
-    """
-
-    def __init__(self, kept: KeptSession, path: str, kind: WatchKind) -> None:
-        self._kept = kept
-        self._path = path
-        self._kind = kind
-        self._queue = EventQueue(path, kept.replica.config.limits.events_max)
-        self._watch: Watch | None = None
-
-    async def __aenter__(self) -> Self:
-        # Before the checkpoint: the caller's next read comes after it.
-        self._watch = self._kept.replica.subscriptions.add(
-            self._path, self._kind, self._queue.put
-        )
-        self._kept.listen(self._queue.end)
-        try:
-            await trio.lowlevel.checkpoint()
-        except BaseException:
-            self._stop()
-            raise
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._stop()
-        # Shielded: Cancelled would take the place of the body's own error.
-        await trio.lowlevel.cancel_shielded_checkpoint()
-
-    def _stop(self) -> None:
-        self._kept.unlisten(self._queue.end)
-        if self._watch is not None:
-            self._kept.replica.subscriptions.remove(self._watch)
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> WatchedEvent:
-        return await self._queue.get()
-
-    async def wait(self) -> None:
-        """Wait until there are events, and drop them all."""
-        await self._queue.get()
-        self._queue.clear()
-
-
-def _checked(operation: Operation, data_bytes_max: int, path_chars_max: int) -> str:
-    """Check the arguments of an operation and return its path, for errors.
-
-    Raises:
-      BadArgumentsError: A path is malformed or data is too long.
-      TypeError: An argument is of a wrong type.
-
-    """
-    match operation:
-        case Multi(operations):
-            paths = [_checked(o, data_bytes_max, path_chars_max) for o in operations]
-            return paths[0]
-        case Create(path=path, data=data):
-            _check_path(path, path_chars_max, sequential=operation.sequential)
-            _check_data(path, data, data_bytes_max)
-        case Set(path=path, data=data, version=version):
-            _check_path(path, path_chars_max)
-            _check_data(path, data, data_bytes_max)
-            _check_version(path, version)
-        case Delete(path, version, czxid) | Check(path, version, czxid):
-            _check_path(path, path_chars_max)
-            _check_version(path, version)
-            _check_czxid(path, czxid)
-        case _:
-            raise TypeError(f"not an operation for a session: {operation!r}")
-    return path
-
-
-def _check_path(path: str, chars_max: int, *, sequential: bool = False) -> None:
-    if not isinstance(path, str):
-        raise TypeError(f"a path is a str, not {type(path).__name__}")
-    if sequential:
-        validate_sequential(path, chars_max)
-    else:
-        validate_path(path, chars_max)
-
-
-def _check_data(path: str, data: bytes, bytes_max: int) -> None:
-    if not isinstance(data, bytes):
-        raise TypeError(f"data is bytes, not {type(data).__name__}")
-    if len(data) > bytes_max:
-        raise BadArgumentsError(path, f"{len(data)} bytes of data; {bytes_max} at most")
-
-
-def _check_version(path: str, version: int) -> None:
-    if not isinstance(version, int):
-        raise TypeError(f"a version is an int, not {type(version).__name__}")
-    if not -(1 << 31) <= version < 1 << 31:
-        raise BadArgumentsError(path, f"version {version} is not a 32-bit number")
-
-
-def _check_czxid(path: str, czxid: int) -> None:
-    if not isinstance(czxid, int):
-        raise TypeError(f"a czxid is an int, not {type(czxid).__name__}")
-    if not 0 <= czxid < 1 << 64:
-        raise BadArgumentsError(path, f"czxid {czxid} is not a number of a transaction")
 
 
 def _raise_refusal(refusal: Refused) -> NoReturn:

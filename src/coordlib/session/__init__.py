@@ -1,0 +1,11 @@
+"""What an application does with the ensemble.
+
+* ``session``: :class:`Session`: read, write, watch; what recipes are built on
+* ``event_stream``: the events of one watch
+* ``arguments``: what may be asked
+"""
+
+from .event_stream import EventStream
+from .session import Session, Znode
+
+__all__ = ["EventStream", "Session", "Znode"]

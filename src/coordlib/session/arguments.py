@@ -1,0 +1,88 @@
+"""What may be asked: arguments are checked before anything is sent.
+
+The tree checks again when it applies, for it trusts nobody; here the caller
+gets a typed error at once, and nothing has changed.
+"""
+
+from __future__ import annotations
+
+from coordlib.errors import BadArgumentsError
+from coordlib.tree import (
+    Check,
+    Create,
+    Delete,
+    Multi,
+    Operation,
+    Set,
+    validate_path,
+    validate_sequential,
+)
+
+__all__ = ["check_path", "checked_path"]
+
+
+def checked_path(operation: Operation, data_bytes_max: int, path_chars_max: int) -> str:
+    """Check the arguments of an operation and return its path, for errors.
+
+    Raises:
+      BadArgumentsError: A path is malformed or data is too long.
+      TypeError: An argument is of a wrong type.
+
+    """
+    match operation:
+        case Multi(operations):
+            paths = [
+                checked_path(o, data_bytes_max, path_chars_max) for o in operations
+            ]
+            return paths[0]
+        case Create(path=path, data=data):
+            check_path(path, path_chars_max, sequential=operation.sequential)
+            _check_data(path, data, data_bytes_max)
+        case Set(path=path, data=data, version=version):
+            check_path(path, path_chars_max)
+            _check_data(path, data, data_bytes_max)
+            _check_version(path, version)
+        case Delete(path, version, czxid) | Check(path, version, czxid):
+            check_path(path, path_chars_max)
+            _check_version(path, version)
+            _check_czxid(path, czxid)
+        case _:
+            raise TypeError(f"not an operation for a session: {operation!r}")
+    return path
+
+
+def check_path(path: str, chars_max: int, *, sequential: bool = False) -> None:
+    """Check that ``path`` can be a znode's; with ``sequential``, its beginning.
+
+    Raises:
+      BadArgumentsError: It is malformed.
+      TypeError: It is no text.
+
+    """
+    if not isinstance(path, str):
+        raise TypeError(f"a path is a str, not {type(path).__name__}")
+    if sequential:
+        validate_sequential(path, chars_max)
+    else:
+        validate_path(path, chars_max)
+
+
+def _check_data(path: str, data: bytes, bytes_max: int) -> None:
+    if not isinstance(data, bytes):
+        raise TypeError(f"data is bytes, not {type(data).__name__}")
+    if len(data) > bytes_max:
+        raise BadArgumentsError(path, f"{len(data)} bytes of data; {bytes_max} at most")
+
+
+def _check_version(path: str, version: int) -> None:
+    if not isinstance(version, int):
+        raise TypeError(f"a version is an int, not {type(version).__name__}")
+    if not -(1 << 31) <= version < 1 << 31:
+        raise BadArgumentsError(path, f"version {version} is not a 32-bit number")
+
+
+def _check_czxid(path: str, czxid: int) -> None:
+    if not isinstance(czxid, int):
+        raise TypeError(f"a czxid is an int, not {type(czxid).__name__}")
+    if not 0 <= czxid < 1 << 64:
+        raise BadArgumentsError(path, f"czxid {czxid} is not a number of a transaction")
