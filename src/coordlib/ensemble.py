@@ -291,7 +291,8 @@ class Ensemble:
             outstanding=len(replica.outstanding),
             watches=len(replica.subscriptions),
             refused_handshakes=dict(transport.refused) if transport else {},
-            broken_frames=transport.broken_frames if transport else 0,
+            broken_frames=replica.driver.broken_frames
+            + (transport.broken_frames if transport else 0),
         )
 
     def digest(self) -> int:

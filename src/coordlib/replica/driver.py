@@ -97,6 +97,8 @@ class Driver:
         blocking: Blocking,
     ) -> None:
         self.links = ReplicaLinks()
+        # How many links were cut because of what came over them.
+        self.broken_frames = 0
         self._machine = machine
         self._store = store
         self._config = config
@@ -199,6 +201,7 @@ class Driver:
         except LinkClosed:
             pass
         except ProtocolError as error:
+            self.broken_frames += 1
             logger.warning("%s: cut off member %s: %s", self._name, link.member, error)
         finally:
             self.links.remove(own)
@@ -245,6 +248,7 @@ class Driver:
             link.staging = False
             self._receive(link, behind)
         except ProtocolError as error:
+            self.broken_frames += 1
             self._close(link.id, str(error))
 
     def _to_core(self, link: ReplicaLink, messages: list[Message]) -> None:

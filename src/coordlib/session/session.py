@@ -433,6 +433,7 @@ class Session:
         A znode that does not exist now counts. Of several, the first given is
         returned.
         """
+        self.check()
         for path in paths:
             check_path(path, self._replica.config.limits.path_chars_max)
         bell = Bell()

@@ -1,0 +1,90 @@
+"""Which sessions are overdue: never early, whatever the leader's clock did."""
+
+from __future__ import annotations
+
+from hypothesis import given, strategies as st
+
+from coordlib.ids import SessionId
+from coordlib.replica.expiry import Expiry
+from coordlib.tree import SessionRecord
+
+A, B = b"a" * 16, b"b" * 16
+
+
+def session(id: int, owner: bytes, timeout_ms: int) -> SessionRecord:
+    return SessionRecord(SessionId(id), b"%d" % id, owner, timeout_ms)
+
+
+def look_often(expiry: Expiry, sessions: list[SessionRecord], until: float) -> float:
+    """Look ten times a second; return when the first session was overdue."""
+    now = expiry.began
+    while now < until:
+        now += 0.1
+        if expiry.expired(sessions, now):
+            return now
+    return until
+
+
+def test_a_session_is_overdue_after_its_timeout_and_not_before() -> None:
+    expiry = Expiry(100.0, 0.5)
+
+    assert 102.0 <= look_often(expiry, [session(1, A, 2000)], until=200) < 102.2
+
+
+def test_a_touch_counts_for_all_sessions_of_its_owner_alone() -> None:
+    expiry = Expiry(0.0, 100.0)
+    sessions = [session(1, A, 2000), session(2, B, 2000), session(3, A, 1000)]
+    expiry.expired(sessions, 0.5)
+    expiry.touch(A, 1.5)
+
+    assert expiry.expired(sessions, 2.4) == [2]
+    assert expiry.expired(sessions, 2.6) == [2, 3]
+    assert expiry.expired(sessions, 3.6) == [1, 2, 3]
+
+
+def test_a_new_reign_gives_the_full_timeout() -> None:
+    old = Expiry(0.0, 100.0)
+    assert old.expired([session(1, A, 2000)], 5.0) == [1]
+
+    assert 7.0 <= look_often(Expiry(5.0, 0.5), [session(1, A, 2000)], until=99) < 7.2
+
+
+def test_a_stopped_process_gives_the_full_timeout_again() -> None:
+    expiry, sessions = Expiry(0.0, 0.5), [session(1, A, 2000)]
+    for now in (0.1, 0.2):
+        assert expiry.expired(sessions, now) == []
+    # It was stopped for an hour; those who called meanwhile are still unheard.
+    assert expiry.expired(sessions, 3600.0) == []
+    assert expiry.began == 3600.0
+
+    assert 3602.0 <= look_often(expiry, sessions, until=9999) < 3602.2
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["touch", "look"]), st.floats(0.001, 3.0)),
+        max_size=60,
+    ),
+    st.integers(500, 5000),
+)
+def test_nobody_is_overdue_within_the_timeout_of_a_touch(
+    steps: list[tuple[str, float]], timeout_ms: int
+) -> None:
+    expiry, now, touched = Expiry(0.0, 0.5), 0.0, 0.0
+    for step, pause in steps:
+        now += pause
+        if step == "touch":
+            expiry.touch(A, now)
+            touched = now
+        elif expiry.expired([session(1, A, timeout_ms)], now):
+            assert now - touched >= timeout_ms / 1000
+
+
+def test_owners_without_sessions_are_forgotten() -> None:
+    expiry = Expiry(0.0, 0.5)
+    for i in range(100):
+        expiry.touch(i.to_bytes(16, "big"), 0.1)
+    expiry.touch(A, 0.1)
+    expiry.expired([session(1, A, 1000)], 0.2)
+
+    assert list(expiry._heard) == [A]
