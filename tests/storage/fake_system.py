@@ -14,6 +14,8 @@ from pathlib import Path
 
 import attrs
 
+from coordlib.storage.directory import OS
+
 Image = tuple[tuple[str, bytes], ...]
 """Names and contents, sorted: all that a crash may leave."""
 
@@ -68,6 +70,18 @@ class FakeSystem:
         self._file_of_fd[fd] = self.names[name]
         self.after("open", name)
         return fd
+
+    def close(self, fd: int) -> None:
+        OS.close(fd)
+
+    def list_names(self, fd: int) -> list[str]:
+        return OS.list_names(fd)
+
+    def read(self, fd: int) -> bytes:
+        return OS.read(fd)
+
+    def forget(self, fd: int) -> None:
+        OS.forget(fd)
 
     def write(self, fd: int, data: memoryview) -> int:
         self.before("write", self._name_of_fd[fd])

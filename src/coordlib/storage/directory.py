@@ -59,10 +59,26 @@ def temporary_name(purpose: str, number: int) -> str:
 
 
 class System(Protocol):
-    """The calls that open and change files; each may raise ``OSError``."""
+    """The calls that read and change files; each may raise ``OSError``."""
 
     def open(self, name: str, flags: int, *, dir_fd: int) -> int:
         """Return a descriptor; new files are for their owner alone."""
+        ...
+
+    def close(self, fd: int) -> None:
+        """Give a descriptor back."""
+        ...
+
+    def list_names(self, fd: int) -> list[str]:
+        """Return the names in a directory, in any order."""
+        ...
+
+    def read(self, fd: int) -> bytes:
+        """Return all of a newly opened file."""
+        ...
+
+    def forget(self, fd: int) -> None:
+        """Let the next read of a synced file come from the disk, not from memory."""
         ...
 
     def write(self, fd: int, data: memoryview) -> int:
@@ -96,6 +112,20 @@ class _OS:
 
     def open(self, name: str, flags: int, *, dir_fd: int) -> int:
         return os.open(name, flags, mode=0o600, dir_fd=dir_fd)
+
+    def close(self, fd: int) -> None:
+        os.close(fd)
+
+    def list_names(self, fd: int) -> list[str]:
+        return os.listdir(fd)
+
+    def read(self, fd: int) -> bytes:
+        with open(fd, "rb", closefd=False) as file:
+            return file.read()
+
+    def forget(self, fd: int) -> None:
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
 
     def write(self, fd: int, data: memoryview) -> int:
         return os.write(fd, data)
@@ -168,7 +198,7 @@ class Directory:
     def contents(self) -> Contents:
         """List our files; other names are left alone."""
         contents = Contents([], [], [])
-        for name in sorted(os.listdir(self._fd)):
+        for name in sorted(self._system.list_names(self._fd)):
             match = _NAME.fullmatch(name)
             if match is None:
                 continue
@@ -183,8 +213,10 @@ class Directory:
     def read(self, name: str) -> bytes:
         """Return the content of a file."""
         fd = self._system.open(name, os.O_RDONLY | _FLAGS, dir_fd=self._fd)
-        with open(fd, "rb") as file:
-            return file.read()
+        try:
+            return self._system.read(fd)
+        finally:
+            self._system.close(fd)
 
     def read_durable(self, name: str) -> bytes:
         """Return what a power loss right now would leave of a file.
@@ -194,11 +226,12 @@ class Directory:
         count as clean (ATC'20). So: sync, forget the clean pages, read.
         """
         fd = self._system.open(name, os.O_RDONLY | _FLAGS, dir_fd=self._fd)
-        with open(fd, "rb") as file:
+        try:
             self._system.sync(fd)
-            if hasattr(os, "posix_fadvise"):
-                os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-            return file.read()
+            self._system.forget(fd)
+            return self._system.read(fd)
+        finally:
+            self._system.close(fd)
 
     def stage(self, aside: str, content: bytes) -> None:
         """Write a file aside, durably; :meth:`publish` gives it its name.
@@ -212,7 +245,7 @@ class Directory:
         try:
             self.append(fd, content)
         finally:
-            os.close(fd)
+            self.close_file(fd)
         if self.read(aside) != content:
             raise StorageError(f"{self.path / aside} does not read back as written")
 
@@ -222,10 +255,14 @@ class Directory:
         self.sync()
 
     def open_end(self, name: str) -> int:
-        """Open a file for :meth:`append`; the caller closes the descriptor."""
+        """Open a file for :meth:`append`; :meth:`close_file` closes it."""
         return self._system.open(
             name, os.O_WRONLY | os.O_APPEND | _FLAGS, dir_fd=self._fd
         )
+
+    def close_file(self, fd: int) -> None:
+        """Close what :meth:`open_end` opened."""
+        self._system.close(fd)
 
     def append(self, fd: int, content: bytes) -> None:
         """Write at the end and wait until it is durable."""
@@ -245,7 +282,7 @@ class Directory:
             self._system.truncate(fd, size)
             self._system.sync(fd)
         finally:
-            os.close(fd)
+            self.close_file(fd)
 
     def remove(self, name: str) -> None:
         """Remove a file; durable after :meth:`sync`."""

@@ -8,8 +8,6 @@ everything that was reported durable.
 
 from __future__ import annotations
 
-import os
-
 import attrs
 
 from .directory import Directory, segment_name, snapshot_name, temporary_name
@@ -90,7 +88,7 @@ class Log:
     def close(self) -> None:
         """Release the segment's descriptor; what is pending is lost."""
         if self._fd >= 0:
-            os.close(self._fd)
+            self._directory.close_file(self._fd)
 
     def append(self, entries: list[Entry]) -> None:
         """Take over the entries of one write; durable after :meth:`flush`.
@@ -150,7 +148,7 @@ class Log:
         if self._at.size == self._at.head_size:
             return
         number, _ = self._at.segments[-1]
-        os.close(self._fd)
+        self._directory.close_file(self._fd)
         self._fd = -1
         self._begin_segment(number + 1)
 
