@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Callable
+from typing import Protocol
 
 import attrs
 
@@ -45,9 +46,22 @@ from coordlib.ids import (
     format_zxid,
 )
 
-__all__ = ["Disk", "Member", "World"]
+__all__ = [
+    "Contents",
+    "Disk",
+    "DiskStopped",
+    "Durable",
+    "Member",
+    "World",
+    "decode_tree",
+    "encode_tree",
+]
 
 Durable = Append | Cut | SaveMetadata | InstallSnapshot
+
+
+class DiskStopped(Exception):  # noqa: N818 - it names what happened, not an error of ours
+    """Raised by a disk whose power or whose patience failed: its member is dead."""
 
 
 def encode_tree(tree: list[Transaction]) -> bytes:
@@ -58,14 +72,47 @@ def decode_tree(body: bytes) -> list[Transaction]:
     return [(Zxid(zxid), bytes.fromhex(payload)) for zxid, payload in json.loads(body)]
 
 
+class Contents(Protocol):
+    """One member's disk. Between two starts it may only be read and written."""
+
+    metadata: Metadata
+    base: Zxid
+    log: list[Transaction]
+    snapshot: list[Transaction]
+
+    def open(self) -> None:
+        """Read the disk, before its member starts."""
+
+    def write(self, effect: Durable) -> None:
+        """Make one write durable."""
+
+    def save(self, tree: list[Transaction]) -> None:
+        """Keep a snapshot of the member's own tree."""
+
+    def holds(self, transaction: Transaction) -> bool:
+        """Tell whether the transaction would survive a power loss right now."""
+
+    def close(self) -> None:
+        """End like the process: what is not durable is lost."""
+
+
 @attrs.define
 class Disk:
-    """What survives a crash."""
+    """What survives a crash, in memory: implements :class:`Contents`."""
 
     metadata: Metadata = attrs.field(factory=Metadata)
     base: Zxid = NO_ZXID
     log: list[Transaction] = attrs.field(factory=list)
     snapshot: list[Transaction] = attrs.field(factory=list)
+
+    def open(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+    def save(self, tree: list[Transaction]) -> None:
+        self.snapshot = list(tree)
 
     def write(self, effect: Durable) -> None:
         match effect:
@@ -88,7 +135,7 @@ class Member:
     """One member's process: its peer, and what it has not finished."""
 
     id: MemberId
-    disk: Disk
+    disk: Contents
     peer: Peer
     tree: list[Transaction]
     pending: deque[Durable] = attrs.field(factory=deque)
@@ -109,14 +156,26 @@ class World:
         self,
         voters: int,
         *,
+        observers: int = 0,
         settings: Settings | None = None,
         trace: Callable[[str], None] | None = None,
+        make_disk: Callable[[MemberId], Contents] = lambda _member: Disk(),
     ) -> None:
         self.now = 0.0
         self.voters = frozenset(MemberId(i) for i in range(1, voters + 1))
+        # Voters and observers.
+        self.everybody = [MemberId(i) for i in range(1, voters + observers + 1)]
         self.settings = settings or Settings()
         self.trace = trace or (lambda _line: None)
-        self.disks = {m: Disk() for m in sorted(self.voters)}
+        # Called with each effect before it is carried out; a send that has to
+        # wait for the disk comes again when it leaves.
+        self.observe: Callable[[Member, Effect], None] = lambda _state, _effect: None
+        # What settle() leaves alone: wires by sender and receiver from the first
+        # message of the named kind on ("" is any), and the disks of members.
+        self.held_up: dict[tuple[MemberId, MemberId], str] = {}
+        self.stalled: set[MemberId] = set()
+        self._make_disk = make_disk
+        self.disks = {m: make_disk(m) for m in self.everybody}
         self.members: dict[MemberId, Member] = {}
         # Frames under way on one link, by link and sender.
         self.wires: dict[tuple[int, MemberId], deque[Message]] = {}
@@ -129,6 +188,7 @@ class World:
 
     def start(self, member: MemberId) -> None:
         disk = self.disks[member]
+        disk.open()
         tree = list(disk.snapshot)
         peer = Peer(
             member,
@@ -146,10 +206,11 @@ class World:
     def crash(self, member: MemberId) -> None:
         for link in list(self.members[member].links):
             self.disconnect(link)
+        self.disks[member].close()
         del self.members[member]
 
     def wipe(self, member: MemberId) -> None:
-        self.disks[member] = Disk()
+        self.disks[member] = self._make_disk(member)
 
     def connect(self, a: MemberId, b: MemberId) -> int:
         replaced = self.link_between(a, b)
@@ -184,6 +245,10 @@ class World:
         message = self.wires[link, sender].popleft()
         receiver = self.members[sender].links[link]
         self.trace(f"{self.now:.3f} {sender}->{receiver} {message}")
+        self.receive(receiver, link, message)
+
+    def receive(self, receiver: MemberId, link: int, message: Message) -> None:
+        """Let a message arrive, whether or not it was ever sent."""
         self.members[receiver].peer.receive(link, [message], self.now)
         self._perform(receiver)
 
@@ -191,13 +256,25 @@ class World:
         state = self.members[member]
         for _ in range(min(count, len(state.pending))):
             effect = state.pending.popleft()
-            state.disk.write(effect)
+            try:
+                state.disk.write(effect)
+            except DiskStopped as stopped:
+                # What the replica does when its store fails: it ends.
+                self.observe(state, Halt(str(stopped)))
+                self.crash(member)
+                return
             state.durable_io = effect.io
         state.peer.persisted(state.durable_io, self.now)
         held, state.held = state.held, []
         for send in held:
             self._perform_one(state, send)
         self._perform(member)
+
+    def snapshot(self, member: MemberId) -> None:
+        """Let a member that has no write under way save its tree."""
+        state = self.members[member]
+        assert not state.pending, "the replica waits for its disk first"
+        state.disk.save(state.tree)
 
     def propose(self, member: MemberId, *payloads: bytes) -> bool:
         taken = self.members[member].peer.propose(payloads, self.now)
@@ -221,10 +298,11 @@ class World:
 
     def heal(self) -> None:
         """Start everybody and link everybody."""
-        for member in sorted(self.voters - self.members.keys()):
-            self.start(member)
-        for a in sorted(self.voters):
-            for b in sorted(self.voters):
+        for member in self.everybody:
+            if member not in self.members:
+                self.start(member)
+        for a in self.everybody:
+            for b in self.everybody:
                 if a < b and self.link_between(a, b) is None:
                     self.connect(a, b)
 
@@ -232,12 +310,19 @@ class World:
         """Let everything that is under way happen, in a fixed order."""
         for _ in range(rounds):
             for link, sender in sorted(self.wires):
-                while self.wires.get((link, sender)):
+                while self._flows(link, sender):
                     self.deliver(link, sender)
-            for member in sorted(self.members):
+            for member in sorted(self.members.keys() - self.stalled):
                 if self.members[member].pending:
                     self.persist(member, 1 << 30)
             self.pass_time(step)
+
+    def _flows(self, link: int, sender: MemberId) -> bool:
+        wire = self.wires.get((link, sender))
+        if not wire:
+            return False
+        kind = self.held_up.get((sender, self.members[sender].links[link]))
+        return kind is None or kind not in {"", type(wire[0]).__name__}
 
     def leader(self) -> MemberId | None:
         """Return the established leader of the latest epoch."""
@@ -256,6 +341,7 @@ class World:
             self._perform_one(state, effect)
 
     def _perform_one(self, state: Member, effect: Effect) -> None:  # noqa: C901 - one match over all effects
+        self.observe(state, effect)
         match effect:
             case Send():
                 if effect.after > state.durable_io:

@@ -28,7 +28,8 @@ class Story:
             batch_records_max=self.rng.choice([2, 1024]),
             counter_max=self.rng.choice([5, 50, 1 << 31]),
         )
-        self.world = World(members, settings=small)
+        observers = self.rng.choice([0, 0, 0, 1, 2])
+        self.world = World(members, observers=observers, settings=small)
         self.proposed = 0
         self.weights = {
             "deliver": 60,
@@ -95,7 +96,7 @@ class Story:
             self.world.crash(self.rng.choice(sorted(self.world.members)))
 
     def start(self) -> None:
-        down = sorted(self.world.voters - self.world.members.keys())
+        down = [m for m in self.world.everybody if m not in self.world.members]
         if down:
             self.world.start(self.rng.choice(down))
 

@@ -314,3 +314,85 @@ def test_proposals_that_a_learner_got_by_synchronisation_count_too() -> None:
     world.settle(rounds=200)
 
     assert all(payloads(world, m) == [b"a"] for m in world.voters)
+
+
+FOUR = MemberId(4)
+
+
+def observed() -> World:
+    world = World(3, observers=1)
+    world.heal()
+    world.settle(rounds=50)
+    assert world.leader() == THREE
+    return world
+
+
+def test_an_observer_delivers_everything_and_logs_it() -> None:
+    world = observed()
+    world.propose(THREE, b"a")
+    world.settle(rounds=20)
+
+    assert payloads(world, FOUR) == [b"a"]
+    assert [payload for _, payload in world.disks[FOUR].log] == [b"a"]
+
+
+def test_an_observer_is_in_no_quorum() -> None:
+    """ZOOKEEPER-764 and -2959: 3 leads, 4 observes, and both voters are gone."""
+    world = observed()
+    world.crash(ONE)
+    world.crash(TWO)
+    world.settle(rounds=3000)
+
+    assert world.leader() is None
+    assert not world.propose(THREE, b"refused")
+
+
+def test_an_observers_disk_commits_nothing() -> None:
+    world = observed()
+    world.crash(ONE)
+    world.propose(THREE, b"a")
+    for _ in range(5):
+        for link, sender in sorted(world.wires):
+            while world.wires.get((link, sender)) and TWO not in (
+                sender,
+                world.members[sender].links[link],
+            ):
+                world.deliver(link, sender)
+        world.persist(THREE)
+        world.persist(FOUR)
+
+    assert payloads(world, FOUR) == []
+
+
+def test_an_ensemble_is_founded_without_its_observers() -> None:
+    world = World(3, observers=1)
+    for member in (ONE, TWO, THREE):
+        world.start(member)
+    for a, b in ((ONE, TWO), (ONE, THREE), (TWO, THREE)):
+        world.connect(a, b)
+    world.settle(rounds=50)
+
+    assert world.leader() == THREE
+
+
+def test_an_observer_that_was_ahead_is_truncated_like_a_follower() -> None:
+    """ZOOKEEPER-1551 and -5088: one state machine for all learners."""
+    world = observed()
+    world.propose(THREE, b"agreed")
+    world.settle(rounds=20)
+    world.propose(THREE, b"lost")
+    link = world.link_between(FOUR, THREE)
+    assert link is not None
+    while world.wires[link, THREE]:
+        world.deliver(link, THREE)
+    world.persist(FOUR)
+    world.crash(THREE)
+    assert [payload for _, payload in world.disks[FOUR].log] == [b"agreed", b"lost"]
+
+    world.settle(rounds=200)
+    assert world.leader() == TWO
+    world.propose(TWO, b"instead")
+    world.settle(rounds=50)
+
+    assert payloads(world, FOUR) == [b"agreed", b"instead"]
+    assert [payload for _, payload in world.disks[FOUR].log] == [b"agreed", b"instead"]

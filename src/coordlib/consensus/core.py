@@ -166,6 +166,11 @@ class Core:
 
     # --- saying what one does ---
 
+    @property
+    def votes(self) -> bool:
+        """Whether this member is a voter; else it is an observer."""
+        return self.me in self.quorum.voters
+
     def vote(self) -> Vote:
         """Return this member's vote: what its log, not its tree, holds."""
         return Vote(
@@ -179,7 +184,7 @@ class Core:
         """Tell everybody, and the driver, what this member does now."""
         self.effects.append(RoleChanged(role, epoch, leader))
         vote = None
-        if not epoch:
+        if not epoch and self.votes:
             vote = self.vote()
             if self.durable_io < self.last_io:
                 # Others must hear at once that we changed sides; the vote claims

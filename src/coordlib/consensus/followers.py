@@ -39,9 +39,10 @@ class Follower:
 
 def all_are_empty(core: Core, infos: Mapping[MemberId, FollowerInfo]) -> bool:
     """Tell whether every voter is here and none holds anything: a founding."""
-    everybody = infos.keys() | {core.me} >= core.quorum.voters
-    nothing = core.history.last == NO_ZXID
-    return everybody and nothing and all(info.empty for info in infos.values())
+    voters = core.quorum.voters
+    everybody = infos.keys() | {core.me} >= voters
+    empty = all(info.empty for member, info in infos.items() if member in voters)
+    return everybody and empty and core.history.last == NO_ZXID
 
 
 def may_decide(core: Core, infos: Mapping[MemberId, FollowerInfo]) -> bool:

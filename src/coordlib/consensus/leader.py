@@ -246,7 +246,8 @@ class Leader:
             return
         last = message.tails[-1] if message.tails else NO_ZXID
         theirs = (message.current_epoch, last)
-        if not self.established and theirs > self._history:
+        votes = member in self.core.quorum.voters
+        if votes and not self.established and theirs > self._history:
             self.ended = f"member {member} has the better history"
             return
         follower.ack_epoch = message
@@ -280,9 +281,12 @@ class Leader:
         """Synchronise, but make nobody count who forgot what it acknowledged.
 
         NEWLEADER seasons a disk. While the epoch is not established, a disk
-        that is not seasoned would then vote for it, so it has to wait.
+        that is not seasoned would then vote for it, so it has to wait; and an
+        observer has nothing to say.
         """
-        if follower.info.seasoned or self.established or self._founding:
+        votes = member in self.core.quorum.voters
+        may = follower.info.seasoned or self._founding
+        if self.established or (votes and may):
             self._synchronize(member, follower)
 
     def _synchronize(self, member: MemberId, follower: Follower) -> None:

@@ -6,8 +6,9 @@ rounds: when every linked voter has voted, the best vote wins at once; a silent
 one is waited for, but not long. This only *prefers* the best history; phase 1
 verifies it.
 
-A member that looks disturbs nobody: who has a leader keeps it (the deaf member
-of etcd's 2020 outage could depose one).
+An observer does not vote; it follows whoever leads. A member that looks disturbs
+nobody: who has a leader keeps it (the deaf member of etcd's 2020 outage could
+depose one).
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ class Looking:
         ]
         if leaders:
             return max(leaders)[1]
-        return self._best_vote()
+        return self._best_vote() if core.votes else None
 
     def _best_vote(self) -> Decision:
         """Choose among those who look or try to lead, once a quorum has voted."""

@@ -64,8 +64,8 @@ class Peer:
         """Set the peer up with what its disk held.
 
         Args:
-          me: This member, one of ``voters``.
-          voters: All members.
+          me: This member; an observer unless it is one of ``voters``.
+          voters: Who counts in quorums and may lead.
           metadata: From the disk; the default on an empty one.
           history: The log on the disk.
           applied: The zxid of the snapshot that the tree was loaded from; 0
