@@ -95,6 +95,7 @@ class Ensemble:
         member: int | None = None,
         members: Mapping[int, str] | None = None,
         *,
+        observers: Mapping[int, str] | None = None,
         data_dir: str | os.PathLike[str] | None = None,
         name: str = "coordlib",
         transport: Transport | None = None,
@@ -106,10 +107,12 @@ class Ensemble:
         """Check the configuration; nothing is started or touched yet.
 
         Args:
-          member: Which of ``members`` this process is. Leave both out for an
-            ensemble of one.
+          member: Which of ``members`` or ``observers`` this process is. Leave all
+            of them out for an ensemble of one.
           members: The address, ``"host:port"``, of every voter by its id (1 to
             254); the same on all members.
+          observers: The addresses of members that follow without a vote: they
+            serve reads and forward writes, and no quorum waits for them.
           data_dir: Where this member keeps its log. Without one it remembers
             nothing: a restarted member is a new one to the others, and counts
             only after it has caught up.
@@ -126,17 +129,17 @@ class Ensemble:
           ConfigError: The arguments contradict each other. Nothing was touched.
 
         """
-        addresses = dict(members or {})
+        addresses = _joined(members or {}, observers or {})
         self._config = config or Config()
         self._member = _checked_member(member, addresses)
         if data_dir is not None and store is not None:
             raise ConfigError("data_dir and store are two answers to one question")
-        voters = {MemberId(m): a for m, a in addresses.items()}
-        if transport is None and len(voters) > 1:
+        everybody = {MemberId(m): a for m, a in addresses.items()}
+        if transport is None and len(everybody) > 1:
             transport = TcpTransport(
-                self._member, voters, insecure=insecure, limits=self._config.limits
+                self._member, everybody, insecure=insecure, limits=self._config.limits
             )
-        self._voters = frozenset(voters or {self._member: ""})
+        self._voters = frozenset(map(MemberId, members or {self._member: ""}))
         self._name = name
         self._transport = transport
         self._data_dir = None if data_dir is None else Path(data_dir)
@@ -219,6 +222,11 @@ class Ensemble:
     def member_id(self) -> MemberId:
         """Which member this is."""
         return self._member
+
+    @property
+    def is_observer(self) -> bool:
+        """Whether this member follows without a vote."""
+        return self._member not in self._voters
 
     @property
     def role(self) -> Role:
@@ -313,6 +321,21 @@ class Ensemble:
                 "this process was forked from the one that runs the replica; "
                 "a member cannot run in two processes"
             )
+
+
+def _joined(voters: Mapping[int, str], observers: Mapping[int, str]) -> dict[int, str]:
+    """Return the addresses of all members.
+
+    Raises:
+      ConfigError: A member is both, or there are only observers.
+
+    """
+    both = sorted(voters.keys() & observers.keys())
+    if both:
+        raise ConfigError(f"member {both[0]} cannot be a voter and an observer")
+    if observers and not voters:
+        raise ConfigError("an ensemble needs a voter")
+    return {**voters, **observers}
 
 
 def _checked_member(member: int | None, members: Mapping[int, str]) -> MemberId:

@@ -62,6 +62,7 @@ class MemoryEnsemble(Mapping[int, Ensemble]):
         self,
         size: int = 3,
         *,
+        observers: int = 0,
         latency: float = 0.001,
         disk_latency: float = 0.001,
         config: Config | None = None,
@@ -70,7 +71,8 @@ class MemoryEnsemble(Mapping[int, Ensemble]):
         """Set the scene; nothing runs yet.
 
         Args:
-          size: How many members, all voters.
+          size: How many voters, members 1 to ``size``.
+          observers: How many observers, the members after them.
           latency: Seconds that a frame is under way.
           disk_latency: Seconds that a batch of writes takes.
           config: For all members.
@@ -78,8 +80,9 @@ class MemoryEnsemble(Mapping[int, Ensemble]):
 
         """
         self.network = MemoryNetwork(latency=latency)
-        self.disks = {MemberId(i): MemoryDisk() for i in range(1, size + 1)}
+        self.disks = {MemberId(i): MemoryDisk() for i in range(1, size + observers + 1)}
         self._seats = {member: _Seat(disk) for member, disk in self.disks.items()}
+        self._size = size
         self._disk_latency = disk_latency
         self._config = config or Config()
         self._random = random.Random(seed)
@@ -204,7 +207,8 @@ class MemoryEnsemble(Mapping[int, Ensemble]):
         seat.gone = trio.Event()
         ensemble = Ensemble(
             member,
-            {m: f"memory:{m}" for m in self._seats},
+            {m: f"memory:{m}" for m in self._seats if m <= self._size},
+            observers={m: f"memory:{m}" for m in self._seats if m > self._size},
             transport=self.network.transport(member, self._seats),
             store=MemoryStore(seat.disk, latency=self._disk_latency),
             config=self._config,
