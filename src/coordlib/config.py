@@ -42,6 +42,8 @@ class Limits:
         before it is proposed, so that every member can read what one accepted
         (ZOOKEEPER-2101).
       frame_bytes_max: A frame between members; larger than a transaction.
+      backlog_bytes_max: What waits for a member that reads too slowly, before
+        its link is cut and it has to be brought level anew.
       outstanding_max: Operations a session may have without an answer.
       events_max: Events a watch may hold for a slow reader.
 
@@ -51,6 +53,7 @@ class Limits:
     path_chars_max: int = 1024
     transaction_bytes_max: int = 4 << 20
     frame_bytes_max: int = 16 << 20
+    backlog_bytes_max: int = 64 << 20
     outstanding_max: int = 4096
     events_max: int = 16384
 

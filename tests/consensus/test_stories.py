@@ -396,3 +396,22 @@ def test_an_observer_that_was_ahead_is_truncated_like_a_follower() -> None:
 
     assert payloads(world, FOUR) == [b"agreed", b"instead"]
     assert [payload for _, payload in world.disks[FOUR].log] == [b"agreed", b"instead"]
+
+
+def test_a_follower_whose_disk_stalls_does_not_fill_its_memory() -> None:
+    world = founded()
+    for i in range(400):
+        world.propose(THREE, b"%d" % i)
+        for link, sender in sorted(world.wires):
+            while world.wires.get((link, sender)):
+                world.deliver(link, sender)
+        for member in (TWO, THREE):
+            world.persist(member, 100)
+        if world.link_between(ONE, THREE) is None:
+            world.connect(ONE, THREE)
+        world.pass_time(0.01)
+    assert len(world.members[ONE].pending) < 150
+    assert world.leader() == THREE
+
+    world.settle(rounds=400)
+    assert payloads(world, ONE) == [b"%d" % i for i in range(400)]

@@ -195,6 +195,12 @@ class Learner:
         if epoch_of(message.first + len(message.payloads) - 1) > self.epoch:
             self._refuse(f"proposal {message.first:#x} is beyond epoch {self.epoch}")
             return
+        waiting = core.disk_waits_since
+        if waiting is not None and now - waiting > core.settings.silence_timeout:
+            # What piles up in memory is bounded by what comes in that time; the
+            # leader brings us level when the disk is back.
+            self._refuse("the own disk stalls")
+            return
         transactions = [
             (Zxid(message.first + i), p) for i, p in enumerate(message.payloads)
         ]

@@ -96,7 +96,7 @@ class Driver:
         config: Config,
         blocking: Blocking,
     ) -> None:
-        self.links = ReplicaLinks()
+        self.links = ReplicaLinks(config.limits.backlog_bytes_max)
         # How many links were cut because of what came over them.
         self.broken_frames = 0
         self._machine = machine

@@ -7,6 +7,7 @@ pings, which show that we live. The consensus core decides what is sent.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeVar
 
@@ -22,6 +23,8 @@ from coordlib.tree import Captured, DataTree, encode_snapshot, restore
 from .wire import Body, SnapshotPiece, encode_body
 
 __all__ = ["Blocking", "ReplicaLink", "ReplicaLinks", "stage"]
+
+logger = logging.getLogger("coordlib.replica")
 
 T = TypeVar("T")
 
@@ -43,6 +46,9 @@ class ReplicaLink:
 
     id: LinkId
     link: Link
+    backlog_bytes_max: int
+    # What was sent since the link was last below its high-water mark.
+    _backlog: int = attrs.field(default=0, init=False)
     # While a received snapshot is being decoded: what came behind it.
     staging: bool = attrs.field(default=False, init=False)
     behind_staging: list[Body] = attrs.field(factory=list, init=False)
@@ -57,11 +63,22 @@ class ReplicaLink:
         return self.link.member
 
     def send(self, frame: bytes, *, urgent: bool = False) -> None:
-        """Send a frame, behind a snapshot that is under way unless urgent."""
-        if self._held is None or urgent:
+        """Send a frame, behind a snapshot that is under way unless urgent.
+
+        Cuts the link when the other end is too far behind: it will be brought
+        level when it is back, and our memory is bounded.
+        """
+        if self._held is None:
+            behind = not self.link.send(frame)
+            self._backlog = self._backlog + len(frame) if behind else 0
+        elif urgent:
             self.link.send(frame)
         else:
             self._held.append(frame)
+            self._backlog += len(frame)
+        if self._backlog > self.backlog_bytes_max:
+            logger.warning("cut off member %s: it reads too slowly", self.member)
+            self.link.close()
 
     def hold(self) -> None:
         """Let everything from now on wait for :meth:`send_snapshot` to end."""
@@ -80,6 +97,7 @@ class ReplicaLink:
             else:
                 await trio.lowlevel.checkpoint()
         held, self._held = self._held or [], None
+        self._backlog = 0
         for frame in held:
             self.link.send(frame)
 
@@ -118,13 +136,16 @@ def stage(snapshot: Snapshot) -> DataTree:
 class ReplicaLinks:
     """All present links of one replica, by the number that the core knows."""
 
+    backlog_bytes_max: int
     _by_id: dict[LinkId, ReplicaLink] = attrs.field(factory=dict, init=False)
     _last: LinkId = attrs.field(default=0, init=False)
 
     def add(self, link: Link) -> ReplicaLink:
         """Give a new link its number."""
         self._last += 1
-        added = self._by_id[self._last] = ReplicaLink(self._last, link)
+        added = self._by_id[self._last] = ReplicaLink(
+            self._last, link, self.backlog_bytes_max
+        )
         return added
 
     def remove(self, link: ReplicaLink) -> None:
