@@ -129,6 +129,11 @@ class Disk:
     def holds(self, transaction: Transaction) -> bool:
         return transaction in self.log or transaction in self.snapshot
 
+    def everything(self) -> list[Transaction]:
+        """Return what the snapshot and the log after it amount to."""
+        last = self.snapshot[-1][0] if self.snapshot else NO_ZXID
+        return [*self.snapshot, *(t for t in self.log if t[0] > last)]
+
 
 @attrs.define
 class Member:
@@ -267,7 +272,10 @@ class World:
         state.peer.persisted(state.durable_io, self.now)
         held, state.held = state.held, []
         for send in held:
-            self._perform_one(state, send)
+            if send.after > state.durable_io:
+                state.held.append(send)
+            else:
+                self._perform_one(state, send)
         self._perform(member)
 
     def snapshot(self, member: MemberId) -> None:
