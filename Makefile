@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test bench lint fix floors clean
+.PHONY: demo test bench torture lint fix floors clean
 
 demo: $(VENV)/.runtime
 	$(BIN)/python examples/worker_pool.py
@@ -20,6 +20,10 @@ lint: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m tests.benchmarks
+
+# By hand: real processes killed and frozen for some minutes.
+torture: $(VENV)/.dev
+	$(BIN)/python tests/processes/torture.py
 
 fix: $(VENV)/.dev
 	$(BIN)/ruff check --fix .

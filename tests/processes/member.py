@@ -1,8 +1,8 @@
 """One member in a process of its own, driven by its parent over pipes.
 
-Run as ``python member.py ID ADDRESSES DATA_DIR``, with the addresses as
-``1=host:port,2=host:port``. It writes numbered znodes and counts without a
-pause, and says a line for each answer; see ``kill_leader.py``.
+Run as ``python member.py ID ADDRESSES DATA_DIR PAUSE``, with the addresses as
+``1=host:port,2=host:port``. It writes numbered znodes, PAUSE seconds apart, and
+counts, and says a line for each answer; see ``fleet.py``.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def say(*words: object) -> None:
     os.write(1, (" ".join(map(str, words)) + "\n").encode())
 
 
-async def create_numbered(session: Session, prefix: str) -> None:
+async def create_numbered(session: Session, prefix: str, pause: float) -> None:
     """Create one znode after the other, and say what became of each."""
     number = 0
     while True:
@@ -42,6 +42,8 @@ async def create_numbered(session: Session, prefix: str) -> None:
             await trio.sleep(0.05)
         else:
             say("created", token)
+            if pause:
+                await trio.sleep(pause)
 
 
 async def count(session: Session, prefix: str) -> None:
@@ -64,7 +66,7 @@ async def count(session: Session, prefix: str) -> None:
             await trio.sleep(0.02)
 
 
-async def write(ensemble: Ensemble, name: str) -> None:
+async def write(ensemble: Ensemble, name: str, pause: float) -> None:
     """Write for ever, with a new session when one is lost."""
     start = 0
     while True:
@@ -79,7 +81,7 @@ async def write(ensemble: Ensemble, name: str) -> None:
                 async with trio.open_nursery() as nursery:
                     for i in range(2):
                         nursery.start_soon(
-                            create_numbered, session, f"{name}.{start}.{i}"
+                            create_numbered, session, f"{name}.{start}.{i}", pause
                         )
                     nursery.start_soon(count, session, f"{name}.{start}")
         except* (SessionError, ConnectionLossError, OperationError):
@@ -108,7 +110,9 @@ async def answer(
     everything.cancel()
 
 
-async def main(member: int, addresses: dict[int, str], data_dir: str) -> None:
+async def main(
+    member: int, addresses: dict[int, str], data_dir: str, pause: float
+) -> None:
     """Be the member until standard input ends."""
     async with Ensemble(member, addresses, data_dir=data_dir) as ensemble:
         await ensemble.wait_ready()
@@ -116,10 +120,11 @@ async def main(member: int, addresses: dict[int, str], data_dir: str) -> None:
         async with trio.open_nursery() as nursery:
             with trio.CancelScope() as writing:
                 nursery.start_soon(answer, ensemble, writing, nursery.cancel_scope)
-                await write(ensemble, f"m{member}p{os.getpid()}")
+                await write(ensemble, f"m{member}p{os.getpid()}", pause)
             await trio.sleep_forever()
 
 
 if __name__ == "__main__":
     seats = dict(seat.split("=") for seat in sys.argv[2].split(","))
-    trio.run(main, int(sys.argv[1]), {int(m): a for m, a in seats.items()}, sys.argv[3])
+    where = {int(m): a for m, a in seats.items()}
+    trio.run(main, int(sys.argv[1]), where, sys.argv[3], float(sys.argv[4]))
