@@ -7,31 +7,31 @@ output ``1:2`` is the zxid with epoch 1 and counter 2. Commands may share a line
 with semicolons between them.
 
 ==========================  ====================================================
-members 3 history=2         set the scene; bounds as in ``Settings``
-found 3                     the same, started, connected and settled
+found 3 observers=1         three voters, linked and with a leader, and an observer;
+                            history=, batch= bound what is kept, and sent at once
 start 1 2                   start members, without links
 restart 1                   crash it if it runs, start it, link it to all that run
 connect all | 3 | 1 3       make links: all, all of one member, one
 cut 3 | 1 3                 break links; what is on its way is lost
-crash 3 [torn]              the power fails; what was not synced is lost, or torn
+crash 1 2                   the power fails; what was not synced is lost
 wipe 1                      replace a disk by an empty one
 settle [0.5]                let everything happen, for so many seconds
-pass 0.5                    let time pass and deadlines come; nothing else moves
 hold 3->1 [Commit]          let settle deliver nothing [from this kind on]
 stall 3                     let settle write nothing to a disk
-release all | 3->1 | 3      undo hold and stall
+release all | 3->1 3        undo hold and stall
 propose 3 a b               hand payloads to a member
 deliver 3->1 [Commit]       deliver one message, or all up to this kind
 persist 3 [2]               finish the writes under way, or so many of them
 snapshot 3 [ahead]          let a member save its tree [or all its log, by mistake]
 fail 3 sync                 at the next write's sync, write, rename: I/O error
 blackout 3 sync [torn]      the same, but the power fails
-forge 3->1 Commit 1:2       deliver what a member with a bug would send
+forge 3->1 Ack 1:2          deliver what a member with a bug would send; also a
+                            proposal: 3->1 Proposal 1:3 after 1:2
 keep 1->3 Ack               take a message off its link; ``late`` delivers it
 late 1->3                   deliver it as if over its old link
 late 1->3 again             deliver it over the present link
 ask 3 alice open            hand in a session's request: open, close,
-                            create /path [ephemeral], delete /path
+                            create /path [ephemeral]
 status, disks, trees        what members do, hold durably, have applied
 wires                       what is on its way
 ==========================  ====================================================
@@ -46,13 +46,11 @@ from consensus_narrator import CHATTER, Narrator, show_role
 from consensus_world import Member, World
 from coordlib.consensus import (
     Ack,
-    Commit,
     Effect,
     Halt,
     Message,
     Proposal,
     Settings,
-    Truncate,
 )
 from coordlib.errors import StorageError
 from coordlib.ids import Epoch, MemberId, SessionId, Zxid, format_zxid, make_zxid
@@ -61,7 +59,6 @@ from coordlib.tree import (
     CloseSession,
     Create,
     DataTree,
-    Delete,
     OpenSession,
     Operation,
     encode_request,
@@ -71,11 +68,7 @@ from file_disk import FileDisk
 
 __all__ = ["Stage"]
 
-OPTIONS = {
-    "history": "history_records_max",
-    "numbers": "counter_max",
-    "batch": "batch_records_max",
-}
+OPTIONS = {"history": "history_records_max", "batch": "batch_records_max"}
 Way = tuple[MemberId, MemberId]
 """Sender and receiver."""
 
@@ -94,7 +87,6 @@ class Stage:
         self._kept: dict[Way, tuple[int, Message]] = {}
         self._cxids: dict[str, int] = {}
         self._commands: dict[str, Callable[[list[str]], None]] = {
-            "members": self._set_the_scene,
             "found": self._found,
             "start": self._start,
             "restart": self._restart,
@@ -103,7 +95,6 @@ class Stage:
             "crash": self._crash,
             "wipe": self._wipe,
             "settle": self._settle,
-            "pass": self._pass,
             "hold": self._hold,
             "stall": self._stall,
             "release": self._release,
@@ -133,23 +124,25 @@ class Stage:
 
     # --- setting and moving the scene ---
 
-    def _set_the_scene(self, words: list[str]) -> None:
+    def _found(self, words: list[str]) -> None:
         size, *options = words
-        bounds = dict(option.split("=") for option in options)
-        settings = Settings(**{OPTIONS[k]: int(v) for k, v in bounds.items()})
-        self._world = World(int(size), settings=settings, make_disk=self._make_disk)
+        given = dict(option.split("=") for option in options)
+        observers = int(given.pop("observers", "0"))
+        self._world = World(
+            int(size),
+            observers=observers,
+            settings=Settings(**{OPTIONS[k]: int(v) for k, v in given.items()}),
+            make_disk=self._make_disk,
+        )
         self._world.observe = self._observe
+        self._world.heal()
+        self._settle([])
 
     def _make_disk(self, member: MemberId) -> FileDisk:
         number = len(list(self._path.iterdir()))
         disk = FileDisk(self._path / f"disk-{number}", member)
         self._disks[member] = disk
         return disk
-
-    def _found(self, words: list[str]) -> None:
-        self._set_the_scene(words)
-        self._world.heal()
-        self._settle([])
 
     def _start(self, words: list[str]) -> None:
         for member in map(member_of, words):
@@ -180,14 +173,13 @@ class Stage:
 
     def _cut(self, words: list[str]) -> None:
         first, *others = map(member_of, words)
-        for other in others or sorted(self._world.voters - {first}):
-            link = self._world.link_between(first, other)
+        for other in others or self._world.everybody:
+            link = None if other == first else self._world.link_between(first, other)
             if link is not None:
                 self._world.disconnect(link)
 
     def _crash(self, words: list[str]) -> None:
-        for member in (member_of(w) for w in words if w != "torn"):
-            self._disks[member].torn = words[-1] == "torn"
+        for member in map(member_of, words):
             self._dead.add(member)
             self._world.crash(member)
 
@@ -202,9 +194,6 @@ class Stage:
             self._world.settle(rounds=50)
         self._narrator.brief = False
 
-    def _pass(self, words: list[str]) -> None:
-        self._world.pass_time(float(words[0]))
-
     def _hold(self, words: list[str]) -> None:
         self._world.held_up[way_of(words[0])] = words[1] if words[1:] else ""
 
@@ -212,13 +201,14 @@ class Stage:
         self._world.stalled.update(map(member_of, words))
 
     def _release(self, words: list[str]) -> None:
-        if words == ["all"]:
-            self._world.held_up.clear()
-            self._world.stalled.clear()
-        elif "->" in words[0]:
-            del self._world.held_up[way_of(words[0])]
-        else:
-            self._world.stalled.remove(member_of(words[0]))
+        for word in words:
+            if word == "all":
+                self._world.held_up.clear()
+                self._world.stalled.clear()
+            elif "->" in word:
+                del self._world.held_up[way_of(word)]
+            else:
+                self._world.stalled.remove(member_of(word))
 
     # --- single steps ---
 
@@ -230,7 +220,7 @@ class Stage:
     def _ask(self, words: list[str]) -> None:
         member, name, *what = words
         operation = self._operation(name, what)
-        own = isinstance(operation, Create | Delete)
+        own = isinstance(operation, Create)
         self._cxids[name] = self._cxids.get(name, 0) + 1
         request = encode_request(
             self._session(name) if own else 0, self._cxids[name], 0, operation
@@ -248,8 +238,6 @@ class Stage:
                 return CloseSession(self._session(name), Cause.CLOSED)
             case ["create", path, *rest]:
                 return Create(path, ephemeral=rest == ["ephemeral"])
-            case ["delete", path]:
-                return Delete(path)
             case _:
                 raise ValueError(f"cannot ask for {what}")
 
@@ -337,7 +325,7 @@ class Stage:
     # --- what is ---
 
     def _named(self, words: list[str]) -> list[MemberId]:
-        return [member_of(word) for word in words] or sorted(self._world.voters)
+        return [member_of(word) for word in words] or self._world.everybody
 
     def _status(self, words: list[str]) -> None:
         for member in self._named(words):
@@ -414,10 +402,6 @@ def forged(kind: str, words: list[str]) -> Message:
     match kind:
         case "Ack":
             return Ack(epoch, zxid)
-        case "Commit":
-            return Commit(epoch, zxid)
-        case "Truncate":
-            return Truncate(zxid)
         case "Proposal":
             # forge 3->1 Proposal 1:3 after 1:1
             return Proposal(epoch, zxid_of(words[2]), zxid, [b"forged"])
