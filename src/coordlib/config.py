@@ -41,6 +41,8 @@ class Limits:
       transaction_bytes_max: A whole transaction, such as a multi, checked
         before it is proposed, so that every member can read what one accepted
         (ZOOKEEPER-2101).
+      operations_max: Operations in one multi. All of them are applied at one go,
+        some 7 microseconds each, and nothing else runs meanwhile.
       frame_bytes_max: A frame between members; larger than a transaction.
       backlog_bytes_max: What waits for a member that reads too slowly, before
         its link is cut and it has to be brought level anew.
@@ -52,6 +54,7 @@ class Limits:
     data_bytes_max: int = 1 << 20
     path_chars_max: int = 1024
     transaction_bytes_max: int = 4 << 20
+    operations_max: int = 10_000
     frame_bytes_max: int = 16 << 20
     backlog_bytes_max: int = 64 << 20
     outstanding_max: int = 4096

@@ -84,6 +84,12 @@ async def test_a_malformed_path_is_refused_at_once(use: int) -> None:
 
 
 WRONG: dict[str, tuple[Use, type[Exception]]] = {
+    "too many operations": (
+        lambda s: s.multi([Check("/", 0)] * (Limits().operations_max + 1)),
+        BadArgumentsError,
+    ),
+    "no paths to wait for": (lambda s: s.wait_deleted(), TypeError),
+    "a stream that is not entered": (lambda s: s.watch("/").__anext__(), RuntimeError),
     "path": (lambda s: s.create(NOT_TEXT), TypeError),
     "data": (lambda s: s.create("/a", NOT_BYTES), TypeError),
     "data of set": (lambda s: s.set("/a", NOT_BYTES), TypeError),

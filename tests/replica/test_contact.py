@@ -99,7 +99,7 @@ async def test_the_end_fails_every_sync() -> None:
     contact.add_sync(waiters[1])
     contact.touch(2.0)
     contact.add_sync(waiters[2])
-    contact.fail_all(KeyError("over"))
+    contact.fail_all(lambda: KeyError("over"))
 
     for waiter in waiters:
         with pytest.raises(KeyError):
@@ -112,3 +112,13 @@ def test_touches_without_answers_do_not_pile_up() -> None:
 
     assert len(contact._sent) <= 600
     assert contact.confirm(numbers[-1], Zxid(0), applied=0)
+
+
+def test_a_caller_that_has_gone_is_asked_for_no_more() -> None:
+    contact = Contact(0.0)
+    waiter: Waiter[None] = Waiter()
+    contact.add_sync(waiter)
+
+    contact.forget_sync(waiter)
+
+    assert not contact.has_syncs

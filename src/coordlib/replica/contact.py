@@ -12,6 +12,7 @@ Bookkeeping only; the replica sends and receives.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 
 import attrs
 
@@ -41,13 +42,17 @@ class Contact:
     _sent: dict[int, float] = attrs.field(factory=dict, init=False)
     # Syncs that no touch was sent for yet, then those with their touch's number,
     # then those that only wait for the tree.
-    _new: list[Waiter[None]] = attrs.field(factory=list, init=False)
+    _new: dict[Waiter[None], None] = attrs.field(factory=dict, init=False)
     _asked: deque[tuple[int, Waiter[None]]] = attrs.field(factory=deque, init=False)
     _behind: list[tuple[Zxid, Waiter[None]]] = attrs.field(factory=list, init=False)
 
     def add_sync(self, waiter: Waiter[None]) -> None:
         """Let ``waiter`` wait for everything acknowledged before now."""
-        self._new.append(waiter)
+        self._new[waiter] = None
+
+    def forget_sync(self, waiter: Waiter[None]) -> None:
+        """Ask for nothing on behalf of a waiter that has gone."""
+        self._new.pop(waiter, None)
 
     @property
     def has_syncs(self) -> bool:
@@ -66,7 +71,7 @@ class Contact:
 
     def start_over(self) -> None:
         """Ask again for every sync: the leader that was asked is gone."""
-        self._new.extend(waiter for _, waiter in self._asked)
+        self._new.update({w: None for _, w in self._asked if not w.abandoned})
         self._asked.clear()
         self._sent.clear()
 
@@ -94,7 +99,7 @@ class Contact:
             for waiter in ready:
                 waiter.resolve(None)
 
-    def fail_all(self, error: Exception) -> None:
+    def fail_all(self, error: Callable[[], Exception]) -> None:
         """Let every sync fail: the replica ends."""
         waiters = [*self._new, *(w for _, w in self._asked)]
         waiters += [w for _, w in self._behind]
@@ -102,4 +107,4 @@ class Contact:
         self._asked.clear()
         self._behind.clear()
         for waiter in waiters:
-            waiter.fail(error)
+            waiter.fail(error())

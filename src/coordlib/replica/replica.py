@@ -162,7 +162,7 @@ class Replica:
         self.closed = True
         self.serving = False
         self.outstanding.fail_all(closed_error)
-        self._contact.fail_all(closed_error())
+        self._contact.fail_all(closed_error)
         self._ready.unpark_all()
         for session in list(self._kept.values()):
             session.ended(None)
@@ -272,6 +272,10 @@ class Replica:
         self._contact.add_sync(waiter)
         self._flush_bell.ring()
         return waiter
+
+    def forget_sync(self, waiter: Waiter[None]) -> None:
+        """Undo :meth:`sync` for a caller that has gone."""
+        self._contact.forget_sync(waiter)
 
     @property
     def kept_sessions(self) -> int:

@@ -6,6 +6,7 @@ gets a typed error at once, and nothing has changed.
 
 from __future__ import annotations
 
+from coordlib.config import Limits
 from coordlib.errors import BadArgumentsError
 from coordlib.tree import (
     Check,
@@ -21,29 +22,31 @@ from coordlib.tree import (
 __all__ = ["check_path", "checked_path"]
 
 
-def checked_path(operation: Operation, data_bytes_max: int, path_chars_max: int) -> str:
+def checked_path(operation: Operation, limits: Limits) -> str:
     """Check the arguments of an operation and return its path, for errors.
 
     Raises:
-      BadArgumentsError: A path is malformed or data is too long.
+      BadArgumentsError: A path is malformed, data is too long, or there are too
+        many operations.
       TypeError: An argument is of a wrong type.
 
     """
     match operation:
         case Multi(operations):
-            paths = [
-                checked_path(o, data_bytes_max, path_chars_max) for o in operations
-            ]
+            paths = [checked_path(part, limits) for part in operations]
+            if len(paths) > limits.operations_max:
+                most = limits.operations_max
+                raise BadArgumentsError(paths[0], f"a multi of more than {most}")
             return paths[0]
         case Create(path=path, data=data):
-            check_path(path, path_chars_max, sequential=operation.sequential)
-            _check_data(path, data, data_bytes_max)
+            check_path(path, limits.path_chars_max, sequential=operation.sequential)
+            _check_data(path, data, limits.data_bytes_max)
         case Set(path=path, data=data, version=version):
-            check_path(path, path_chars_max)
-            _check_data(path, data, data_bytes_max)
+            check_path(path, limits.path_chars_max)
+            _check_data(path, data, limits.data_bytes_max)
             _check_version(path, version)
         case Delete(path, version, czxid) | Check(path, version, czxid):
-            check_path(path, path_chars_max)
+            check_path(path, limits.path_chars_max)
             _check_version(path, version)
             _check_czxid(path, czxid)
         case _:

@@ -53,6 +53,8 @@ class EventStream:
         return self
 
     async def __anext__(self) -> WatchedEvent:
+        if self._watch is None:
+            raise RuntimeError("a stream of events is read in its async with block")
         return await self._queue.get()
 
     async def wait(self) -> None:

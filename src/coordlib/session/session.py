@@ -287,8 +287,7 @@ class Session:
     async def _ask(self, operation: Operation) -> Result:
         """Submit, wait for the local apply, and raise what was refused."""
         self._check_process()
-        limits = self._replica.config.limits
-        path = checked_path(operation, limits.data_bytes_max, limits.path_chars_max)
+        path = checked_path(operation, self._replica.config.limits)
         result = (await self._submit(operation, path)).result
         if isinstance(result, Refused):
             _raise_refusal(result)
@@ -378,6 +377,7 @@ class Session:
             await waiter.wait()
         finally:
             self._kept.unlisten(waiter.fail)
+            self._replica.forget_sync(waiter)
 
     # --- watching ---
 
@@ -432,8 +432,14 @@ class Session:
 
         A znode that does not exist now counts. Of several, the first given is
         returned.
+
+        Raises:
+          TypeError: No path is given: that would be a wait for ever.
+
         """
         self.check()
+        if not paths:
+            raise TypeError("wait_deleted() needs a path")
         for path in paths:
             check_path(path, self._replica.config.limits.path_chars_max)
         bell = Bell()
