@@ -180,6 +180,34 @@ def test_a_silent_leader_is_replaced_and_its_link_is_cut() -> None:
     assert world.link_between(TWO, THREE) is None
 
 
+def test_who_freezes_after_its_greeting_is_not_chosen_for_ever() -> None:
+    """2 comes back and is told that 3 leads; then 3 freezes, its links still up."""
+    world = founded()
+    world.crash(TWO)
+    world.start(TWO)
+    world.connect(ONE, TWO)
+    link = world.connect(TWO, THREE)
+    world.deliver(link, THREE)
+    awake = (ONE, TWO)
+
+    for _ in range(100):
+        world.now += 0.05
+        for member in awake:
+            world.members[member].peer.on_deadline(world.now)
+            world._perform(member)
+        for link, sender in sorted(world.wires):
+            while sender in awake and world.wires.get((link, sender)):
+                if world.members[sender].links[link] == THREE:
+                    break
+                world.deliver(link, sender)
+        for member in awake:
+            world.persist(member, 100)
+
+    leader = max(awake, key=lambda member: world.members[member].role.epoch)
+    assert world.members[leader].role.epoch == 2
+    assert all(world.members[m].role.leader in awake for m in awake)
+
+
 def test_a_leader_whose_disk_stalls_gives_up_the_lead() -> None:
     world = founded()
     world.propose(THREE, b"a")

@@ -102,12 +102,15 @@ class Learner:
         return self._deadline
 
     def on_deadline(self, now: float) -> None:
-        """End when the leader has been silent for too long."""
+        """End when the leader has been silent for too long.
+
+        Its link ends too, also where it never answered: what a frozen process
+        or a dead host said last would make it the best choice for ever.
+        """
         if now >= self._deadline:
             self.ended = "the leader is silent"
             self.unanswered = self.discovering
-            if not self.discovering:
-                self.core.close(self.leader, self.ended)
+            self.core.close(self.leader, self.ended)
 
     def heard(self, member: MemberId | None, now: float) -> None:
         """Note a sign of the leader's life."""
