@@ -25,6 +25,11 @@ bench: $(VENV)/.dev
 torture: $(VENV)/.dev
 	$(BIN)/python tests/processes/torture.py
 
+# Some fifty minutes; every seed must be as good as its word.
+SEEDS ?= 2000
+simulate: $(VENV)/.dev
+	$(BIN)/python -m coordlib.testing.simulate --seeds $(SEEDS)
+
 fix: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .

@@ -1,0 +1,312 @@
+"""What must never happen, checked whenever something happens.
+
+The oracles see the ensemble from outside: every disk's durable bytes, every
+delivery, every message that leaves. They trust nothing that a member believes.
+Each check costs a constant amount, apart from the sampled ones. What they say
+is named as in the Zab paper and its TLA+ specification where it is theirs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import attrs
+
+from coordlib.consensus import (
+    Ack,
+    AckEpoch,
+    AckNewLeader,
+    FollowerInfo,
+    LeaderInfo,
+    Notification,
+    Role,
+    RoleChanged,
+    Send,
+    Transaction,
+)
+from coordlib.consensus.history import follows
+from coordlib.errors import ErrorCode
+from coordlib.ids import MemberId, epoch_of, format_zxid
+from coordlib.replica.wire import Confirm
+from coordlib.tree import Applied, Cause, DataTree, Refused, SessionOpened
+
+from .image import Image
+from .kernel import Kernel, Violation
+
+if TYPE_CHECKING:
+    from .process import Process
+
+__all__ = ["Oracles"]
+
+# One in so many zxids has its digest compared; a prime, against rhythms.
+_SAMPLE = 13
+
+
+@attrs.define(eq=False)
+class Oracles:
+    """What is known of the ensemble, from outside.
+
+    Attributes:
+      images: What each disk would still hold after a power loss.
+      agreed: Every transaction that any member delivered, in order.
+      acknowledged_last: The latest zxid that a client has been answered.
+      acknowledgements: How many answers clients were given.
+
+    """
+
+    kernel: Kernel
+    images: Mapping[MemberId, Image]
+    # The present process of a member, if it runs.
+    process_of: Mapping[MemberId, Process]
+    agreed: list[Transaction] = attrs.field(factory=list, init=False)
+    acknowledged_last: int = attrs.field(default=0, init=False)
+    acknowledgements: int = attrs.field(default=0, init=False)
+    # How many transactions are agreed up to this zxid.
+    _place: dict[int, int] = attrs.field(factory=lambda: {0: 0}, init=False)
+    # What leaders proposed; what they lead.
+    _broadcast: dict[int, bytes] = attrs.field(factory=dict, init=False)
+    _leaders: dict[int, MemberId] = attrs.field(factory=dict, init=False)
+    _promises: dict[tuple[MemberId, int], MemberId] = attrs.field(
+        factory=dict, init=False
+    )
+    # The state at some zxids: its digest.
+    _digests: dict[int, int] = attrs.field(factory=dict, init=False)
+    # Which zxid carried out a request; which one ended a session.
+    _effects: dict[tuple[int, int], int] = attrs.field(factory=dict, init=False)
+    _ended: dict[int, int] = attrs.field(factory=dict, init=False)
+    _owners: dict[int, bytes] = attrs.field(factory=dict, init=False)
+    _touches: dict[tuple[bytes, int], int] = attrs.field(factory=dict, init=False)
+
+    # --- what leaves a member ---
+
+    def leaving(self, process: Process, send: Send) -> None:
+        """A message that claims something of the disk is true of the disk."""
+        message = send.message
+        kind = type(message)
+        if kind is Ack:
+            assert isinstance(message, Ack)
+            image = self.images[process.member].refresh()
+            payload = self._broadcast.get(message.zxid, b"")
+            if image.last < message.zxid or image.records.get(message.zxid) != payload:
+                self._fail("durable-ack", process, f"sends {message}", image)
+        elif kind in _CLAIMS:
+            self._check_claim(process, send)
+
+    def _check_claim(self, process: Process, send: Send) -> None:
+        message, image = send.message, self.images[process.member].refresh()
+        metadata = image.metadata
+        holds = True
+        match message:
+            case AckNewLeader(epoch):
+                holds = metadata.current_epoch >= epoch
+            case AckEpoch(epoch, promised):
+                holds = metadata.accepted_epoch >= epoch
+                if promised:
+                    self._check_promise(process, epoch)
+            case LeaderInfo(epoch) | FollowerInfo(accepted_epoch=epoch):
+                holds = metadata.accepted_epoch >= epoch
+            case Notification(vote=vote) if vote is not None:
+                durable = (metadata.current_epoch, image.last)
+                holds = durable >= (vote.current_epoch, vote.last_zxid)
+            case _:
+                pass
+        if not holds:
+            self._fail("durable-claim", process, f"sends {message}", image)
+
+    def _check_promise(self, process: Process, epoch: int) -> None:
+        """Nobody promises an epoch to two leaders, however often he restarts."""
+        leader = process.role.leader
+        known = self._promises.setdefault((process.member, epoch), leader)
+        if known != leader:
+            raise Violation(
+                "one-promise",
+                f"member {process.member} promised epoch {epoch} to {known} "
+                f"and to {leader}",
+            )
+
+    def _fail(self, oracle: str, process: Process, text: str, image: Image) -> None:
+        raise Violation(
+            oracle,
+            f"member {process.member} {text}, but its disk holds "
+            f"{format_zxid(image.last)} and {image.metadata}",
+        )
+
+    # --- roles and proposals ---
+
+    def role_changed(self, process: Process, change: RoleChanged) -> None:
+        """No epoch has two leaders."""
+        if change.role is Role.LEADING and change.epoch:
+            first = self._leaders.setdefault(change.epoch, process.member)
+            self.kernel.mark("epoch.established")
+            if first != process.member:
+                raise Violation(
+                    "one-leader",
+                    f"members {first} and {process.member} lead epoch {change.epoch}",
+                )
+
+    def halted(self, process: Process, why: str) -> None:
+        """No core gives up in a simulation."""
+        raise Violation("halt", f"member {process.member}: {why}")
+
+    def appended(self, process: Process, transactions: list[Transaction]) -> None:
+        """Only its leader fills an epoch, and everybody else repeats him."""
+        leading = process.role.role is Role.LEADING
+        for zxid, payload in transactions:
+            if leading and self._leaders.get(epoch_of(zxid)) == process.member:
+                known = self._broadcast.setdefault(zxid, payload)
+            else:
+                known = self._broadcast.get(zxid, b"")
+            if known != payload:
+                raise Violation(
+                    "integrity",
+                    f"member {process.member} logs another {format_zxid(zxid)} than "
+                    f"was proposed",
+                )
+
+    # --- deliveries ---
+
+    def delivering(self, process: Process, zxid: int, payload: bytes) -> None:
+        """Everybody delivers the same, in the same order, from a quorum of disks."""
+        agreed, at = self.agreed, process.position
+        if at == len(agreed):
+            self._agree(process, zxid, payload)
+        elif agreed[at] != (zxid, payload):
+            raise Violation(
+                "total-order",
+                f"member {process.member} delivers {format_zxid(zxid)}, others "
+                f"{format_zxid(agreed[at][0])}",
+            )
+        process.position = at + 1
+
+    def _agree(self, process: Process, zxid: int, payload: bytes) -> None:
+        """This is the first delivery of all."""
+        last = self.agreed[-1][0] if self.agreed else 0
+        if not follows(zxid, last):
+            raise Violation(
+                "contiguity",
+                f"member {process.member} delivers {format_zxid(zxid)} after "
+                f"{format_zxid(last)}",
+            )
+        if self._broadcast.get(zxid) != payload:
+            raise Violation("integrity", f"{format_zxid(zxid)} was never proposed")
+        copies = [m for m, image in self.images.items() if image.holds(zxid, payload)]
+        if 2 * len(copies) <= len(self.images):
+            raise Violation(
+                "durable-quorum",
+                f"member {process.member} delivers {format_zxid(zxid)}, which only "
+                f"members {copies} have on disk",
+            )
+        self.agreed.append((zxid, payload))  # type: ignore[arg-type] # a zxid, checked
+        self._place[zxid] = len(self.agreed)
+        self.kernel.record(zxid, len(payload))
+
+    def applied(self, process: Process, applied: Applied) -> None:
+        """The outcomes make sense, and are the same everywhere."""
+        zxid = applied.zxid
+        if zxid % _SAMPLE == 0:
+            self.captured(process.tree)
+        if process.position < len(self.agreed):
+            return
+        if isinstance(applied.result, SessionOpened):
+            self._owners[applied.result.session] = applied.result.owner
+        if applied.closed:
+            self._check_end(applied)
+        if applied.session:
+            self._check_once(applied)
+
+    def _check_once(self, applied: Applied) -> None:
+        key = applied.session, applied.cxid
+        expired = (
+            isinstance(applied.result, Refused)
+            and applied.result.code is ErrorCode.SESSION_EXPIRED
+        )
+        if applied.session in self._ended and applied.closed != applied.session:
+            if not expired:
+                raise Violation("ended-session", f"{key} has an effect after its end")
+        elif not applied.duplicate and not expired:
+            first = self._effects.setdefault(key, applied.zxid)
+            if first != applied.zxid:
+                raise Violation(
+                    "exactly-once",
+                    f"{key} was carried out at {format_zxid(first)} and again at "
+                    f"{format_zxid(applied.zxid)}",
+                )
+
+    def _check_end(self, applied: Applied) -> None:
+        """Who keeps a session knows of its end before the ensemble carries it out."""
+        self._ended[applied.closed] = applied.zxid
+        if applied.cause is not Cause.EXPIRED:
+            return
+        self.kernel.mark("session.expired")
+        for process in self.process_of.values():
+            kept = process.service.kept.get(applied.closed)
+            if kept is None or process.gone or process.paused:
+                continue
+            if process.clock.now() < kept.deadline():
+                raise Violation(
+                    "early-expiry",
+                    f"session {applied.closed} expired while member {process.member} "
+                    f"could still rely on it",
+                )
+
+    # --- states ---
+
+    def captured(self, tree: DataTree) -> None:
+        """Equal zxids, equal states."""
+        digest = tree.digest()
+        known = self._digests.setdefault(tree.zxid, digest)
+        if known != digest:
+            raise Violation("digest", f"two states at {format_zxid(tree.zxid)}")
+
+    def restored(self, process: Process, how: str) -> int:
+        """Check a state that came out of a snapshot; return its place."""
+        zxid = process.tree.zxid
+        place = self._place.get(zxid)
+        if place is None:
+            raise Violation(
+                "snapshot",
+                f"member {process.member} {how} a snapshot at {format_zxid(zxid)}, "
+                f"which was never agreed",
+            )
+        self.captured(process.tree)
+        return place
+
+    def check_ephemerals(self, tree: DataTree) -> None:
+        """Every ephemeral belongs to a session that lives."""
+        for path, znode in tree.znodes().items():
+            owner = znode.ephemeral_owner
+            if owner:
+                record = tree.session(owner)
+                if record is None or path not in record.ephemerals:
+                    raise Violation("ephemerals", f"{path} outlives session {owner}")
+
+    # --- clients ---
+
+    def acknowledged(self, process: Process, applied: Applied) -> None:
+        """What a client is answered is agreed."""
+        last = self.agreed[-1][0] if self.agreed else 0
+        if applied.zxid > last or (applied.session, applied.cxid) not in self._effects:
+            raise Violation(
+                "acknowledged",
+                f"member {process.member} answers {applied}, which is not agreed",
+            )
+        self.acknowledgements += 1
+        self.acknowledged_last = max(self.acknowledged_last, applied.zxid)
+
+    def touched(self, process: Process, number: int) -> None:
+        """Note what a linearizable read that begins now must see."""
+        self._touches[process.incarnation, number] = self.acknowledged_last
+
+    def confirmed(self, process: Process, answer: Confirm) -> None:
+        """A confirmation covers everything acknowledged before it was asked for."""
+        least = self._touches.pop((process.incarnation, answer.number), 0)
+        if answer.zxid < least:
+            raise Violation(
+                "linearizable",
+                f"member {process.member} is told {format_zxid(answer.zxid)}, but "
+                f"{format_zxid(least)} was acknowledged before it asked",
+            )
+
+
+_CLAIMS = frozenset((AckNewLeader, AckEpoch, LeaderInfo, FollowerInfo, Notification))

@@ -1,0 +1,382 @@
+"""One start of one member: the real core between a simulated disk and network.
+
+The counterpart of ``coordlib.replica.driver`` without trio: every input is a
+plain call, and what it causes is carried out in order before the next one.
+What transactions mean for sessions and clients is :mod:`.service`'s business.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import attrs
+
+from coordlib.consensus import (
+    Append,
+    Close,
+    Confirmed,
+    Cut,
+    Deliver,
+    Effect,
+    Halt,
+    History,
+    InstallSnapshot,
+    NewLeader,
+    Peer,
+    Role,
+    RoleChanged,
+    SaveMetadata,
+    Send,
+    SendSnapshot,
+    Snapshot,
+    Truncate,
+)
+from coordlib.errors import ProtocolError
+from coordlib.ids import NO_EPOCH, NO_MEMBER, MemberId, Zxid
+from coordlib.replica.driver import decode_metadata, encode_metadata
+from coordlib.replica.links import stage
+from coordlib.replica.wire import (
+    Body,
+    Confirm,
+    Forward,
+    SnapshotPiece,
+    Touch,
+    decode_body,
+    encode_body,
+)
+from coordlib.storage.interface import Entry, EntryKind, Recovered
+from coordlib.transport.interface import DIAL_PAUSE_MAX, DIAL_PAUSE_MIN
+from coordlib.tree import DataTree, capture, encode_snapshot, restore
+
+from .clock import Clock
+from .kernel import SECOND, Crashed, Kernel
+from .network import End, Frame, Network
+from .oracles import Oracles
+from .profile import Profile
+from .service import Service
+from .store import Store
+
+__all__ = ["Process"]
+
+
+@attrs.define(eq=False)
+class Process:
+    """A member that runs.
+
+    Attributes:
+      role: What the core last said.
+      position: How many of the agreed transactions the tree holds.
+      fuse: After so many more effects the process is killed; -1: never.
+
+    """
+
+    member: MemberId
+    voters: frozenset[MemberId]
+    profile: Profile
+    kernel: Kernel
+    network: Network
+    clock: Clock
+    oracles: Oracles
+    incarnation: bytes
+    store: Store = attrs.field(init=False)
+    peer: Peer = attrs.field(init=False)
+    service: Service = attrs.field(init=False)
+    tree: DataTree = attrs.field(factory=DataTree, init=False)
+    role: RoleChanged = attrs.field(
+        default=RoleChanged(Role.LOOKING, NO_EPOCH, NO_MEMBER), init=False
+    )
+    gone: bool = attrs.field(default=False, init=False)
+    paused: bool = attrs.field(default=False, init=False)
+    deferred: deque[Callable[[], None]] = attrs.field(factory=deque, init=False)
+    position: int = attrs.field(default=0, init=False)
+    fuse: int = attrs.field(default=-1, init=False)
+    # Ends this process; the world's.
+    die: Callable[[str], None] = attrs.field(kw_only=True)
+    links: dict[int, End] = attrs.field(factory=dict, init=False)
+    _incoming: dict[int, bytearray] = attrs.field(factory=dict, init=False)
+    _last_link: int = attrs.field(default=0, init=False)
+    durable_io: int = attrs.field(default=0, init=False)
+    last_io: int = attrs.field(default=0, init=False)
+    _gated: deque[Send] = attrs.field(factory=deque, init=False)
+    _busy: bool = attrs.field(default=False, init=False)
+    _timer_at: int = attrs.field(default=0, init=False)
+    _staged: DataTree | None = attrs.field(default=None, init=False)
+    # How learners are being brought level, by link.
+    _plans: dict[int, str] = attrs.field(factory=dict, init=False)
+
+    # --- life ---
+
+    def start(
+        self, recovered: Recovered, open_store: Callable[[Process], Store]
+    ) -> None:
+        """Begin with what the disk held."""
+        if recovered.snapshot is not None:
+            restore(self.tree, recovered.snapshot[1])
+        self.store = open_store(self)
+        self.service = Service(self)
+        self.peer = Peer(
+            self.member,
+            self.voters,
+            metadata=decode_metadata(recovered.meta),
+            history=History.recovered(recovered.base, recovered.records),
+            applied=Zxid(self.tree.zxid),
+            founding_id=self.incarnation,
+            settings=self.profile.settings,
+        )
+        self.position = self.oracles.restored(self, "recovered")
+        self.network.register(self)
+        self.peer.start(self.clock.now())
+        self.carry_out()
+        for member in sorted(self.voters):
+            if member < self.member:
+                self._dial_after(member, DIAL_PAUSE_MIN)
+        self.service.start()
+
+    def resume(self) -> None:
+        """Go on after a pause: what waited happens now, in order."""
+        self.paused = False
+        waiting = list(self.deferred)
+        self.deferred.clear()
+        for do in waiting:
+            self.kernel.after(0, self, do)
+
+    # --- links ---
+
+    def _dial_after(self, member: MemberId, pause: float) -> None:
+        delay = round(pause * SECOND * self.clock.random.uniform(0.5, 1.0))
+        self.kernel.after(delay, self, partial(self._dial, member, pause))
+
+    def _dial(self, member: MemberId, pause: float) -> None:
+        if self.link_to(member) is not None:
+            return
+        network = self.network
+        other = network.running(member)
+        if (
+            other is None
+            or network.is_cut(self.member, member)
+            or network.is_cut(member, self.member)
+        ):
+            self._dial_after(member, min(2 * pause, DIAL_PAUSE_MAX))
+        else:
+            network.connect(self, other)
+
+    def link_to(self, member: MemberId) -> End | None:
+        """Return the newest link to a member."""
+        for end in reversed(self.links.values()):
+            if end.other.user.member == member:
+                return end
+        return None
+
+    def link_up(self, end: End) -> None:
+        """See ``NetworkUser``. A newer link replaces an older one."""
+        older = self.link_to(end.other.user.member)
+        self._last_link += 1
+        end.number = self._last_link
+        self.links[end.number] = end
+        self.peer.link_up(end.number, end.other.user.member, self.clock.now())
+        self.carry_out()
+        if older is not None and older.is_open:
+            self.network.close(older)
+            self._forget(older)
+
+    def link_down(self, end: End) -> None:
+        """See ``NetworkUser``."""
+        self._forget(end)
+
+    def _forget(self, end: End) -> None:
+        if self.links.pop(end.number, None) is None:
+            return
+        self._incoming.pop(end.number, None)
+        other = end.other.user.member
+        self.peer.link_down(end.number, self.clock.now())
+        self.carry_out()
+        if other < self.member and self.link_to(other) is None:
+            self._dial_after(other, DIAL_PAUSE_MIN)
+
+    def arrived(self, end: End, frame: Frame) -> None:
+        """See ``NetworkUser``."""
+        if end.number not in self.links:
+            return
+        body = decode_body(frame) if isinstance(frame, bytes) else frame
+        if self.kernel.timeline is not None:
+            self.kernel.say(f"{end.other.user.member}->{self.member} {body}")
+        if isinstance(body, SnapshotPiece):
+            self._receive_piece(end, body)
+        elif isinstance(body, Forward | Touch | Confirm):
+            self.service.hear(end, body)
+        else:
+            self.peer.receive(end.number, (body,), self.clock.now())
+            self.carry_out()
+
+    def _receive_piece(self, end: End, piece: SnapshotPiece) -> None:
+        self.peer.heard(end.number, self.clock.now())
+        whole = self._incoming.setdefault(end.number, bytearray())
+        if piece.offset != len(whole):
+            raise ProtocolError("a gap between the pieces of a snapshot")
+        whole += piece.part
+        if len(whole) == piece.size:
+            del self._incoming[end.number]
+            snapshot = Snapshot(piece.zxid, bytes(whole))
+            self._staged = stage(snapshot)
+            self.peer.receive(end.number, (snapshot,), self.clock.now())
+            self.carry_out()
+
+    # --- disk and time ---
+
+    def persisted(self, io: int) -> None:
+        """See ``StoreUser``."""
+        self.durable_io = io
+        while self._gated and self._gated[0].after <= io:
+            self._send(self._gated.popleft())
+        self.peer.persisted(io, self.clock.now())
+        self.carry_out()
+        self.service.durable(io)
+
+    def disk_failed(self, error: OSError) -> None:
+        """See ``StoreUser``."""
+        self.die(f"its disk failed: {error}")
+
+    def snapshot_saved(self) -> None:
+        """See ``StoreUser``."""
+        self.service.saving = False
+
+    def _set_timer(self) -> None:
+        deadline = self.peer.next_deadline()
+        if deadline is None:
+            return
+        at = max(self.kernel.now + 1, self.clock.when(deadline))
+        if self._timer_at <= self.kernel.now or at < self._timer_at:
+            self._timer_at = at
+            self.kernel.after(at - self.kernel.now, self, partial(self._on_timer, at))
+
+    def _on_timer(self, at: int) -> None:
+        if at == self._timer_at:
+            self._timer_at = 0
+            self.peer.on_deadline(self.clock.now())
+            self.carry_out()
+
+    # --- requests ---
+
+    def propose(self, payloads: Sequence[bytes]) -> None:
+        """See ``Peer.propose``."""
+        self.peer.propose(payloads, self.clock.now())
+        self.carry_out()
+
+    def barrier(self, cookies: list[int]) -> None:
+        """See ``Peer.barrier``."""
+        self.peer.barrier(cookies)
+        self.carry_out()
+
+    def say(self, end: End, body: Body) -> None:
+        """Send one thing over one link."""
+        self.network.send(end, encode_body(body) if self.profile.wire else body)
+
+    # --- effects ---
+
+    def carry_out(self) -> None:
+        """Carry out all effects; those that they cause come after them."""
+        if self._busy:
+            return
+        self._busy = True
+        while effects := self.peer.drain():
+            for effect in effects:
+                if self.fuse >= 0:
+                    self._burn()
+                self._carry_out_one(effect)
+        self._busy = False
+        self._set_timer()
+
+    def _burn(self) -> None:
+        self.fuse -= 1
+        if self.fuse < 0:
+            self.die("killed between two effects")
+            raise Crashed
+
+    def _carry_out_one(self, effect: Effect) -> None:  # noqa: C901, PLR0912 - one match over all effects
+        match effect:
+            case Send():
+                if effect.after <= self.durable_io:
+                    self._send(effect)
+                else:
+                    self._gated.append(effect)
+            case Append(io, transactions):
+                self.oracles.appended(self, transactions)
+                kind = EntryKind.TRANSACTION
+                self._write(io, [(kind, zxid, body) for zxid, body in transactions])
+            case Deliver(transactions):
+                self.service.deliver(transactions)
+            case Confirmed():
+                self.service.confirmed(effect)
+            case Cut(io, zxid):
+                self._write(io, [(EntryKind.CUT, zxid, b"")])
+            case SaveMetadata(io, metadata):
+                self._write(io, [(EntryKind.META, 0, encode_metadata(metadata))])
+            case InstallSnapshot(io, zxid, body):
+                self._install()
+                self._write(io, [(EntryKind.BASE, zxid, body)])
+            case SendSnapshot(link, zxid):
+                self._send_snapshot(link, zxid)
+            case RoleChanged():
+                self._change_role(effect)
+            case Close(link, why):
+                self._close(link, why)
+            case Halt(why):
+                self.oracles.halted(self, why)
+
+    def _send(self, effect: Send) -> None:
+        message = effect.message
+        self.oracles.leaving(self, effect)
+        if isinstance(message, NewLeader | Truncate):
+            self._note_plan(effect.links[0], message)
+        frame = encode_body(message) if self.profile.wire else message
+        for number in effect.links:
+            end = self.links.get(number)
+            if end is not None:
+                self.network.send(end, frame)
+
+    def _note_plan(self, link: int, message: NewLeader | Truncate) -> None:
+        if isinstance(message, Truncate):
+            self._plans[link] = "trunc"
+        else:
+            self.kernel.mark("sync." + self._plans.pop(link, "diff"))
+
+    def _write(self, io: int, entries: list[Entry]) -> None:
+        self.last_io = io
+        self.store.submit(io, entries)
+
+    def _install(self) -> None:
+        assert self._staged is not None, "a snapshot that never arrived"
+        self.tree.become(self._staged)
+        self._staged = None
+        self.position = self.oracles.restored(self, "was sent")
+        self.service.installed()
+
+    def _send_snapshot(self, link: int, zxid: Zxid) -> None:
+        end = self.links.get(link)
+        if end is None:
+            return
+        assert self.tree.zxid == zxid, "a snapshot of another zxid"
+        body = encode_snapshot(capture(self.tree))
+        self.oracles.captured(self.tree)
+        self._plans[link] = "snap"
+        step = self.profile.piece_bytes
+        for offset in range(0, len(body), step):
+            part = body[offset : offset + step]
+            self.say(end, SnapshotPiece(zxid, len(body), offset, part))
+
+    def _change_role(self, change: RoleChanged) -> None:
+        self.role = change
+        if self.kernel.timeline is not None:
+            self.kernel.say(f"member {self.member} is {change}")
+        self.oracles.role_changed(self, change)
+        self.service.role_changed(change)
+
+    def _close(self, link: int, why: str) -> None:
+        end = self.links.get(link)
+        if end is not None:
+            if self.kernel.timeline is not None:
+                self.kernel.say(f"member {self.member} closes link {link}: {why}")
+            self.network.close(end)
+            self._forget(end)

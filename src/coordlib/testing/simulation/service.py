@@ -1,0 +1,339 @@
+"""What one process does for its sessions: requests, heartbeats, expiry.
+
+The counterpart of ``coordlib.replica.replica`` without trio. The books are the
+real ones: outstanding requests, the contact with the quorum, the leader's
+expiry. What clients ask for is :mod:`.workers`' business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import attrs
+
+from coordlib.consensus import Confirmed, Role, RoleChanged, Transaction
+from coordlib.errors import CoordError, SessionExpiredError
+from coordlib.ids import SessionId
+from coordlib.replica.contact import Contact
+from coordlib.replica.expiry import Expiry
+from coordlib.replica.requests import Outstanding, Request
+from coordlib.replica.wire import Confirm, Forward, Touch
+from coordlib.tree import (
+    NO_SESSION,
+    Applied,
+    Cause,
+    CloseSession,
+    OpenSession,
+    Operation,
+    SessionOpened,
+    capture,
+    encode_request,
+    encode_snapshot,
+    stamp,
+)
+
+from .network import End
+from .workers import Worker
+
+if TYPE_CHECKING:
+    from .process import Process
+
+__all__ = ["Kept", "Service"]
+
+_REQUEST_BYTES_MAX = 4 << 20
+
+
+@attrs.define(eq=False)
+class Kept:
+    """One session of this process.
+
+    Attributes:
+      heard: The last heartbeat that was answered was sent then, in the
+        member's time.
+
+    """
+
+    id: SessionId
+    timeout: float
+    heard: float
+    worker: Worker
+
+    def deadline(self) -> float:
+        """When nobody may rely on it any more, unless it is confirmed."""
+        return self.heard + self.timeout * 2 / 3
+
+
+@attrs.define(eq=False)
+class Service:
+    """The sessions and requests of one process.
+
+    Attributes:
+      serving: The tree has what the epoch began with.
+      saving: A snapshot is being kept.
+      quiet: Clients ask for nothing more.
+
+    """
+
+    process: Process
+    outstanding: Outstanding = attrs.field(init=False)
+    contact: Contact = attrs.field(init=False)
+    serving: bool = attrs.field(default=False, init=False)
+    saving: bool = attrs.field(default=False, init=False)
+    quiet: bool = attrs.field(default=False, init=False)
+    kept: dict[SessionId, Kept] = attrs.field(factory=dict, init=False)
+    workers: list[Worker] = attrs.field(factory=list, init=False)
+    _ready_at: int = attrs.field(default=0, init=False)
+    _expiry: Expiry | None = attrs.field(default=None, init=False)
+    _expiring: dict[SessionId, None] = attrs.field(factory=dict, init=False)
+    _barriers: dict[int, tuple[End | None, int]] = attrs.field(factory=dict, init=False)
+    _cookie: int = attrs.field(default=0, init=False)
+    _cxid: int = attrs.field(init=False)
+    _applied_since: int = attrs.field(default=0, init=False)
+    _flushing: bool = attrs.field(default=False, init=False)
+    # The snapshot that waits until the log has what it holds.
+    _captured: tuple[int, int, bytes] | None = attrs.field(default=None, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        """Keep nothing yet."""
+        process = self.process
+        self.outstanding = Outstanding(_REQUEST_BYTES_MAX)
+        self.contact = Contact(process.clock.now())
+        self._cxid = int.from_bytes(process.incarnation[:5], "big") << 22
+
+    def start(self) -> None:
+        """Begin to beat, and let clients come."""
+        self._beat_after()
+        for number in range(self.process.profile.workers):
+            worker = Worker(self, number)
+            self.workers.append(worker)
+            worker.start()
+
+    # --- requests ---
+
+    def submit(
+        self,
+        session: SessionId,
+        cxid: int,
+        operation: Operation,
+        then: Callable[[Applied], None],
+    ) -> Request:
+        """Take a request; ``then`` is told its outcome."""
+        request = self.outstanding.add(session, cxid, operation, None)
+        request.then.append(then)
+        self._flush_soon()
+        return request
+
+    def open_session(self, worker: Worker, nonce: bytes) -> None:
+        """Open a session for ``worker``."""
+        process = self.process
+        timeout = process.profile.session_timeout
+        operation = OpenSession(nonce, process.incarnation, round(timeout * 1000))
+
+        def opened(applied: Applied) -> None:
+            assert isinstance(applied.result, SessionOpened)
+            kept = Kept(applied.result.session, timeout, request.sent, worker)
+            self.kept[kept.id] = kept
+            worker.opened(kept.id)
+
+        request = self.submit(NO_SESSION, self.next_cxid(), operation, opened)
+
+    def close_session(self, session: SessionId, cause: Cause) -> None:
+        """Have a session closed."""
+        self.kept.pop(session, None)
+        operation = CloseSession(session, cause)
+        self.submit(NO_SESSION, self.next_cxid(), operation, _ignore)
+
+    def next_cxid(self) -> int:
+        """Return the number for a request of the process itself."""
+        self._cxid += 1
+        return self._cxid
+
+    def _flush_soon(self) -> None:
+        if not self._flushing:
+            self._flushing = True
+            self.process.kernel.after(0, self.process, self._flush)
+
+    def _flush(self) -> None:
+        self._flushing = False
+        process = self.process
+        if not self.serving:
+            return
+        now = process.clock.now()
+        while bodies := self.outstanding.take_unsent(now):
+            if process.role.role is Role.LEADING:
+                self._propose(bodies)
+            else:
+                self._to_leader(Forward(process.role.epoch, bodies))
+
+    def _propose(self, requests: list[bytes]) -> None:
+        time_ms = self.process.clock.wall_ms()
+        self.process.propose([stamp(request, time_ms) for request in requests])
+
+    def _to_leader(self, body: Forward | Touch) -> None:
+        end = self.process.link_to(self.process.role.leader)
+        if end is not None:
+            self.process.say(end, body)
+
+    # --- heartbeats of sessions ---
+
+    def _beat_after(self) -> None:
+        process = self.process
+        delay = process.clock.delay(process.profile.settings.heartbeat_interval)
+        process.kernel.after(delay, process, self._beat)
+
+    def _beat(self) -> None:
+        self._beat_after()
+        now = self.process.clock.now()
+        if self.serving:
+            self._touch(now)
+        for kept in list(self.kept.values()):
+            self._check(kept, now)
+        if self._expiry is not None and self.serving:
+            self._expire(self._expiry, now)
+
+    def _check(self, kept: Kept, now: float) -> None:
+        if now >= kept.deadline():
+            self.process.kernel.mark("session.lost-locally")
+            self.close_session(kept.id, Cause.EXPIRED)
+            self._lost(kept)
+
+    def _lost(self, kept: Kept) -> None:
+        self.outstanding.end_session(kept.id, _expired)
+        kept.worker.lost()
+
+    def _touch(self, now: float) -> None:
+        process = self.process
+        touch = Touch(process.role.epoch, self.contact.touch(now), process.incarnation)
+        process.oracles.touched(process, touch.number)
+        if process.role.role is Role.LEADING:
+            self._on_touch(None, touch)
+        else:
+            self._to_leader(touch)
+
+    def hear(self, end: End, body: Forward | Touch | Confirm) -> None:
+        """Take what another replica said, if it is for the present epoch."""
+        role = self.process.role
+        if isinstance(body, Confirm):
+            if end.other.user.member == role.leader:
+                self._on_confirm(body)
+        elif role.role is Role.LEADING and body.epoch == role.epoch:
+            if isinstance(body, Touch):
+                self._on_touch(end, body)
+            else:
+                self._propose(body.requests)
+
+    def _on_touch(self, end: End | None, touch: Touch) -> None:
+        if self._expiry is not None:
+            self._expiry.touch(touch.owner, self.process.clock.now())
+            self._cookie += 1
+            self._barriers[self._cookie] = (end, touch.number)
+            self.process.barrier([self._cookie])
+
+    def confirmed(self, confirmed: Confirmed) -> None:
+        """Leader: answer touches."""
+        for cookie in confirmed.cookies:
+            end, number = self._barriers.pop(cookie, (None, 0))
+            answer = Confirm(number, confirmed.zxid)
+            if end is not None:
+                self.process.say(end, answer)
+            elif number:
+                self._on_confirm(answer)
+
+    def _on_confirm(self, answer: Confirm) -> None:
+        process = self.process
+        process.oracles.confirmed(process, answer)
+        if self.contact.confirm(answer.number, answer.zxid, process.tree.zxid):
+            now = process.clock.now()
+            for kept in list(self.kept.values()):
+                self._check(kept, now)
+                kept.heard = max(kept.heard, self.contact.confirmed)
+
+    def _expire(self, expiry: Expiry, now: float) -> None:
+        overdue = expiry.expired(self.process.tree.sessions(), now)
+        requests = [
+            encode_request(
+                NO_SESSION, self.next_cxid(), 0, CloseSession(session, Cause.EXPIRED)
+            )
+            for session in overdue
+            if session not in self._expiring
+        ]
+        self._expiring.update(dict.fromkeys(overdue))
+        self._propose(requests)
+
+    # --- the state machine ---
+
+    def role_changed(self, change: RoleChanged) -> None:
+        """Note the new part; serve once the tree has what the epoch began with."""
+        self.serving = False
+        self._barriers.clear()
+        self._expiring.clear()
+        self._expiry = None
+        if change.epoch:
+            self._begin_to_serve()
+
+    def _begin_to_serve(self) -> None:
+        process = self.process
+        self.serving = True
+        if process.role.role is Role.LEADING:
+            interval = process.profile.settings.heartbeat_interval
+            self._expiry = Expiry(process.clock.now(), 5 * interval)
+        self.outstanding.send_all_again()
+        self.contact.start_over()
+        self._flush_soon()
+
+    def deliver(self, transactions: list[Transaction]) -> None:
+        """Apply what is committed."""
+        process, oracles = self.process, self.process.oracles
+        for zxid, payload in transactions:
+            oracles.delivering(process, zxid, payload)
+            applied = process.tree.apply(zxid, payload)
+            oracles.applied(process, applied)
+            if applied.closed:
+                self._session_closed(applied)
+            elif self._expiry is not None and isinstance(applied.result, SessionOpened):
+                self._expiry.touch(applied.result.owner, process.clock.now())
+            self.outstanding.applied(applied)
+        self._applied_since += len(transactions)
+        if self._applied_since >= process.profile.snapshot_interval and not self.saving:
+            self._begin_snapshot()
+
+    def _session_closed(self, applied: Applied) -> None:
+        self._expiring.pop(applied.closed, None)
+        kept = self.kept.pop(applied.closed, None)
+        if kept is not None:
+            self._lost(kept)
+
+    def installed(self) -> None:
+        """Find out what a received snapshot means for sessions and requests."""
+        self._applied_since = 0
+        tree = self.process.tree
+        for session in [s for s in self.kept if tree.session(s) is None]:
+            self._lost(self.kept.pop(session))
+        self.outstanding.restored(tree)
+
+    # --- own snapshots ---
+
+    def _begin_snapshot(self) -> None:
+        process = self.process
+        self.saving = True
+        self._applied_since = 0
+        process.oracles.captured(process.tree)
+        body = encode_snapshot(capture(process.tree))
+        self._captured = (process.last_io, process.tree.zxid, body)
+        self.durable(process.durable_io)
+
+    def durable(self, io: int) -> None:
+        """Save the snapshot once the log holds everything that it does."""
+        if self._captured is not None and self._captured[0] <= io:
+            _, zxid, body = self._captured
+            self._captured = None
+            self.process.store.save_snapshot(zxid, body)
+
+
+def _ignore(_applied: Applied) -> None:
+    pass
+
+
+def _expired() -> CoordError:
+    return SessionExpiredError()

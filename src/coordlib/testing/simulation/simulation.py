@@ -1,0 +1,237 @@
+"""One seed from its beginning to its verdict.
+
+First faults and safety: everything goes wrong that the seed's profile allows.
+Then life: a quorum is healed, everything else stays as it is or gets worse, and
+the quorum has to elect, agree and be equal within a bounded time.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections import Counter, deque
+
+import attrs
+
+from coordlib.ids import MemberId
+from coordlib.tree import DataTree
+
+from .faults import Faults
+from .kernel import SECOND, Violation
+from .world import Seat, World
+
+__all__ = ["Outcome", "simulate"]
+
+# How long life may take, in times that a silent member counts as dead.
+_ELECTION_TIMEOUTS = 10
+
+# What may become of those outside of the healed quorum.
+_FROZEN = ("dead", "stopped", "stalled", "deaf", "mute", "cut-off")
+
+
+@attrs.frozen(kw_only=True)
+class Outcome:
+    """What one seed came to.
+
+    Attributes:
+      seed: Which.
+      members: How many there were.
+      violation: The oracle's name and what it saw; empty if all is well.
+      timeline: What happened last, for people; the whole of it on request.
+      trace: A hash over all events: the same seed has the same one.
+      events: How many there were.
+      microseconds: Of simulated time.
+      agreed: Transactions that were committed.
+      acknowledged: Answers that clients got.
+      faults: How often each class happened.
+      marks: How often each named situation was reached.
+
+    """
+
+    seed: int
+    members: int
+    violation: str
+    timeline: tuple[str, ...]
+    trace: str
+    events: int
+    microseconds: int
+    agreed: int
+    acknowledged: int
+    faults: Counter[str]
+    marks: Counter[str]
+
+
+def simulate(
+    seed: int,
+    *,
+    seconds: float = 10.0,
+    members: int | None = None,
+    timeline: deque[str] | None = None,
+) -> Outcome:
+    """Play one seed.
+
+    Args:
+      seed: What everything is derived from.
+      seconds: Of simulated time with faults; life comes after them.
+      members: How many; ``None`` lets the seed decide.
+      timeline: Where to keep what happened, which makes it slower.
+
+    """
+    world = World(seed, members, timeline)
+    run = _Run(world)
+    violation = ""
+    try:
+        run.play(round(seconds * SECOND))
+    except Violation as error:
+        violation = str(error)
+    except Exception as error:  # noqa: BLE001 - whatever the program raises is a finding
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        violation = f"exception: {error!r} in {where.name}, line {where.lineno}"
+    kernel = world.kernel
+    return Outcome(
+        seed=seed,
+        members=world.profile.members,
+        violation=violation,
+        timeline=tuple(timeline or ()),
+        trace=kernel.trace_hash(),
+        events=kernel.events,
+        microseconds=kernel.now,
+        agreed=len(world.oracles.agreed),
+        acknowledged=world.oracles.acknowledgements,
+        faults=kernel.faults,
+        marks=kernel.marks,
+    )
+
+
+@attrs.define(eq=False)
+class _Run:
+    world: World
+    _core: list[MemberId] = attrs.field(factory=list, init=False)
+    _target: int = attrs.field(default=0, init=False)
+
+    def play(self, duration: int) -> None:
+        world = self.world
+        faults = Faults(world)
+        for member in world.seats:
+            world.start(member)
+        faults.start()
+        world.kernel.run(duration)
+        faults.stopped = True
+        self._choose_core()
+        self._heal_core()
+        self._await_life()
+        self._check_everything()
+
+    def _choose_core(self) -> None:
+        """Choose whom to heal: a quorum, and one that remembers."""
+        world = self.world
+        members = list(world.seats)
+        random = world.kernel.stream("life")
+        random.shuffle(members)
+        core: list[MemberId] = []
+        # Who was wiped may be of it, but is no part of the quorum.
+        while members and 2 * self._remembering(core) <= len(world.seats):
+            core.append(members.pop())
+        self._core = core
+
+    def _remembering(self, core: list[MemberId]) -> int:
+        images = [self.world.seats[member].image.refresh() for member in core]
+        return sum(image.metadata.seasoned for image in images)
+
+    def _heal_core(self) -> None:
+        """Repair the core; what is outside of it may be worse than gone."""
+        world = self.world
+        world.clogs.clear()
+        random = world.kernel.stream("outsiders")
+        for member in world.seats:
+            if member not in self._core:
+                self._freeze(member, random.choice(_FROZEN))
+        for source, target in list(world.network.cuts):
+            if source in self._core and target in self._core:
+                world.network.heal(source, target)
+        for member in self._core:
+            self._heal(world.seats[member])
+        world.kernel.say(f"HEALED: members {sorted(self._core)}")
+
+    def _heal(self, seat: Seat) -> None:
+        seat.slowness, seat.stalled_until = 1.0, 0
+        seat.disk.full, seat.disk.fail = False, None
+        if seat.process is not None:
+            seat.process.fuse = -1
+            seat.process.store.hurry()
+            if seat.process.paused:
+                seat.process.resume()
+        self.world.start(seat.member)
+
+    def _freeze(self, member: MemberId, how: str) -> None:
+        """Leave a member outside of the core in some hopeless state for good."""
+        world = self.world
+        seat = world.seats[member]
+        world.kernel.mark(f"life.{how}-outsider")
+        world.kernel.say(f"OUTSIDE: member {member} is {how}")
+        others = [other for other in world.seats if other != member]
+        seat.stays_down = how == "dead"
+        if how == "dead":
+            world.crash(member, "dead for good")
+        elif how == "stopped" and seat.process is not None:
+            seat.process.paused = True
+        elif how == "stalled":
+            seat.stalled_until = world.kernel.now + 1_000_000 * SECOND
+        for other in others:
+            if how in {"deaf", "cut-off"}:
+                world.network.cut(other, member)
+            if how in {"mute", "cut-off"}:
+                world.network.cut(member, other)
+
+    def _await_life(self) -> None:
+        world = self.world
+        timeout = world.profile.settings.silence_timeout * _ELECTION_TIMEOUTS
+        deadline = world.kernel.now + round(timeout * SECOND)
+        self._target = len(world.oracles.agreed) + 1
+        if not world.kernel.run(deadline, self._has_fresh_commit):
+            raise Violation("liveness", f"no fresh commit everywhere: {self._state()}")
+        for process in world.processes.values():
+            process.service.quiet = True
+        if not world.kernel.run(deadline, self._is_level):
+            raise Violation("liveness", f"the members differ: {self._state()}")
+
+    def _has_fresh_commit(self) -> bool:
+        processes = self.world.processes
+        return all(
+            member in processes
+            and processes[member].service.serving
+            and processes[member].position >= self._target
+            for member in self._core
+        )
+
+    def _is_level(self) -> bool:
+        processes = self.world.processes
+        agreed = len(self.world.oracles.agreed)
+        return all(
+            member in processes
+            and processes[member].position == agreed
+            and processes[member].durable_io == processes[member].last_io
+            for member in self._core
+        )
+
+    def _state(self) -> str:
+        processes = self.world.processes
+        states = [
+            f"{member}: {processes[member].peer.statistics()}"
+            for member in sorted(self._core)
+            if member in processes
+        ]
+        return f"{len(self.world.oracles.agreed)} agreed; " + "; ".join(states)
+
+    def _check_everything(self) -> None:
+        """Everybody in the core has exactly what was agreed, and on disk."""
+        oracles = self.world.oracles
+        model = DataTree()
+        for zxid, payload in oracles.agreed:
+            model.apply(zxid, payload)
+        oracles.captured(model)
+        oracles.check_ephemerals(model)
+        for member in sorted(self._core):
+            process = self.world.processes[member]
+            oracles.captured(process.tree)
+            oracles.check_ephemerals(process.tree)
+            self.world.check_recovery(process)

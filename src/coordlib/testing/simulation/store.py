@@ -1,0 +1,185 @@
+"""The real log on a simulated disk, one batch at a time in simulated time.
+
+Does what the thread of ``coordlib.storage.file`` does: takes what has piled up,
+appends it, syncs once and reports it. The calls themselves happen at once when
+the batch's time is over; a crash before that carries out some of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from random import Random
+from typing import Protocol
+
+import attrs
+
+from coordlib.ids import MemberId
+from coordlib.storage.directory import Directory
+from coordlib.storage.interface import Entry, Recovered
+from coordlib.storage.log import Bounds, Log
+from coordlib.storage.record import Identity
+from coordlib.storage.recovery import recover
+
+from .disk import Disk, PowerCut
+from .kernel import Kernel, Owner
+
+__all__ = ["Store", "StoreUser"]
+
+# How many more calls a program makes that is ended while it writes. The first
+# two are mostly a write and its sync; few batches or snapshots make twelve.
+_CALLS_LEFT = (0, 1, 1, 1, 2, 3, 4, 6, 8, 12)
+
+
+@attrs.define
+class _Staged:
+    """A snapshot to be written aside, then published."""
+
+    zxid: int
+    body: bytes
+    is_aside: bool = False
+
+
+class StoreUser(Owner, Protocol):
+    """The process whose disk it is."""
+
+    def persisted(self, io: int) -> None:
+        """Every write up to ``io`` is durable."""
+
+    def disk_failed(self, error: OSError) -> None:
+        """A call failed: nothing more will be reported."""
+
+    def snapshot_saved(self) -> None:
+        """The snapshot that was to be kept is kept, or was overtaken."""
+
+
+@attrs.define(eq=False)
+class Store:
+    """One process's log.
+
+    Attributes:
+      latency: Microseconds that the next batch will take.
+
+    """
+
+    kernel: Kernel
+    disk: Disk
+    latency: Callable[[], int]
+    _user: StoreUser
+    _random: Random
+    _log: Log
+    _queue: list[tuple[int, list[Entry]]] = attrs.field(factory=list, init=False)
+    # What the disk is busy with.
+    _batch: list[tuple[int, list[Entry]]] = attrs.field(factory=list, init=False)
+    _staged: _Staged | None = attrs.field(default=None, init=False)
+    _busy: bool = attrs.field(default=False, init=False)
+    # Counts what the disk was busy with.
+    _turn: int = attrs.field(default=0, init=False)
+    # What a failed call left is known after the next recovery only.
+    _failed: bool = attrs.field(default=False, init=False)
+
+    @staticmethod
+    def open(
+        disk: Disk, member: MemberId, name: str, bounds: Bounds
+    ) -> tuple[Recovered, Log]:
+        """Recover what the disk holds and get ready to append.
+
+        Raises:
+          StorageError: The disk is damaged.
+          OSError: The disk refused.
+
+        """
+        identity = Identity(member, name)
+        directory = Directory(Path(f"member-{member}"), 0, 0, disk)
+        recovered, position = recover(directory, identity)
+        log = Log(directory, identity, bounds, position)
+        log.open()
+        return recovered, log
+
+    def submit(self, io: int, entries: list[Entry]) -> None:
+        """Queue a write."""
+        self._queue.append((io, entries))
+        self._begin()
+
+    def save_snapshot(self, zxid: int, body: bytes) -> None:
+        """Write a snapshot aside, beside the log; then publish it."""
+        staged = self._staged = _Staged(zxid, body)
+        self.kernel.after(5 * self.latency(), self._user, lambda: self._stage(staged))
+
+    def _stage(self, staged: _Staged) -> None:
+        try:
+            self._log.stage_snapshot(staged.zxid, staged.body)
+        except OSError as error:
+            self._fail(error)
+            return
+        staged.is_aside = True
+        self._begin()
+
+    def _begin(self) -> None:
+        if not self._busy:
+            self._busy = True
+            self._batch, self._queue = self._queue, []
+            self._wait()
+
+    def _wait(self) -> None:
+        self._turn += 1
+        finish = partial(self._finish, self._turn)
+        self.kernel.after(self.latency(), self._user, finish)
+
+    def hurry(self) -> None:
+        """Let what the disk is busy with take only as long as a new batch would."""
+        if self._busy and not self._failed:
+            self._wait()
+
+    def _finish(self, turn: int) -> None:
+        if turn != self._turn:
+            return
+        batch, staged = self._batch, self._staged
+        try:
+            self._carry_out(batch)
+            self._batch = []
+            if batch:
+                self._user.persisted(batch[-1][0])
+            if staged is not None and staged.is_aside:
+                self._log.publish_snapshot(staged.zxid)
+                self._staged = None
+                self._user.snapshot_saved()
+        except OSError as error:
+            self._fail(error)
+            return
+        self._busy = False
+        if self._queue or (self._staged is not None and self._staged.is_aside):
+            self._begin()
+
+    def _fail(self, error: OSError) -> None:
+        self._failed = True
+        self._user.disk_failed(error)
+
+    def _carry_out(self, batch: list[tuple[int, list[Entry]]]) -> None:
+        for _, entries in batch:
+            self._log.append(entries)
+        self._log.flush()
+
+    def crash(self) -> bool:
+        """End the process in the middle of what its disk is busy with.
+
+        Returns:
+          Whether it was busy with something.
+
+        """
+        if self._failed:
+            self.disk.end_of_program()
+            return False
+        self.disk.calls_left = self._random.choice(_CALLS_LEFT)
+        was_busy = bool(self._batch) or self._staged is not None
+        try:
+            if self._staged is not None and not self._staged.is_aside:
+                self._log.stage_snapshot(self._staged.zxid, self._staged.body)
+            self._carry_out(self._batch)
+            if self._staged is not None and self._staged.is_aside:
+                self._log.publish_snapshot(self._staged.zxid)
+        except (PowerCut, OSError):
+            pass
+        self.disk.end_of_program()
+        return was_busy

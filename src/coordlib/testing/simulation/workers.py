@@ -1,0 +1,146 @@
+"""Clients: each opens a session and asks for one thing after another.
+
+What they ask for is chosen so that whatever goes wrong leaves a trace in the
+tree: unique data, counters, ephemerals, multis that only hold as a whole.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+from coordlib.ids import SessionId
+from coordlib.tree import (
+    Applied,
+    Cause,
+    Check,
+    Create,
+    Created,
+    Delete,
+    Multi,
+    Operation,
+    Set,
+)
+
+from .kernel import chance
+
+if TYPE_CHECKING:
+    from .service import Service
+
+__all__ = ["Worker"]
+
+_SHARED = 8
+_OWNED_MAX = 6
+
+
+@attrs.define(eq=False)
+class Worker:
+    """One client of one process.
+
+    Attributes:
+      session: Its session; 0 before it is open and after it is lost.
+      answered: How many of its requests have an outcome.
+
+    """
+
+    service: Service = attrs.field(repr=False)
+    number: int
+    session: SessionId = attrs.field(default=SessionId(0), init=False)
+    answered: int = attrs.field(default=0, init=False)
+    _cxid: int = attrs.field(default=0, init=False)
+    # It will act some time.
+    _waiting: bool = attrs.field(default=False, init=False)
+    # Znodes that it made and did not delete.
+    _owned: list[str] = attrs.field(factory=list, init=False)
+
+    def start(self) -> None:
+        """Come some time soon."""
+        self._after(self.service.process.clock.random.randrange(50_000))
+
+    def _after(self, delay: int) -> None:
+        if not self._waiting:
+            self._waiting = True
+            process = self.service.process
+            process.kernel.after(delay, process, self._act)
+
+    def _act(self) -> None:
+        self._waiting = False
+        if self.service.quiet:
+            return
+        if self.session:
+            self._ask(more=True)
+        else:
+            random = self.service.process.clock.random
+            self.service.open_session(self, random.randbytes(8))
+
+    def opened(self, session: SessionId) -> None:
+        """The session is there."""
+        self.session, self._cxid = session, 0
+        self._owned.clear()
+        self._think()
+
+    def lost(self) -> None:
+        """The session is no more: come again later."""
+        self.session = SessionId(0)
+        self._think()
+
+    def _think(self) -> None:
+        process = self.service.process
+        pause = process.clock.random.expovariate(1 / process.profile.pause)
+        self._after(round(pause))
+
+    def flood(self, count: int) -> None:
+        """Ask for much more at once."""
+        for _ in range(count if self.session else 0):
+            self._ask(more=False)
+
+    def _ask(self, *, more: bool) -> None:
+        """Ask for one thing; ``more``: and for another one after its answer."""
+        session = self.session
+        self._cxid += 1
+        operation = self._choose()
+
+        def done(applied: Applied) -> None:
+            self._done(applied, session, more=more)
+
+        self.service.submit(session, self._cxid, operation, done)
+
+    def _done(self, applied: Applied, session: SessionId, *, more: bool) -> None:
+        process = self.service.process
+        process.oracles.acknowledged(process, applied)
+        self.answered += 1
+        if isinstance(applied.result, Created):
+            self._owned.append(applied.result.path)
+        if more and session == self.session:
+            self._think()
+
+    def _choose(self) -> Operation:
+        random = self.service.process.clock.random
+        data = b"%d:%d" % (self.session, self._cxid)
+        shared = f"/shared-{random.randrange(_SHARED)}"
+        own = Create("/own-", data, ephemeral=chance(random, 0.5), sequential=True)
+        kinds: list[Operation] = [
+            Set(shared, data),
+            Set(shared, data),
+            Create(shared, data),
+            Multi((Check(shared), Set(shared, data), Set(_other(shared), data))),
+            own,
+            own,
+        ]
+        if len(self._owned) > _OWNED_MAX:
+            return Delete(self._owned.pop(0))
+        if chance(random, 0.02):
+            return Delete(shared)
+        return random.choice(kinds)
+
+    def leave(self) -> None:
+        """Close the session."""
+        if self.session:
+            self.service.close_session(self.session, Cause.CLOSED)
+            self.lost()
+
+
+def _other(shared: str) -> str:
+    """Return another shared znode, so that a half-done multi shows."""
+    return f"{shared[:-1]}{(int(shared[-1]) + 1) % _SHARED}"

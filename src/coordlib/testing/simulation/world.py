@@ -1,0 +1,213 @@
+"""The ensemble of one seed: its seats, and what can be done to them.
+
+A seat is what outlives a member's processes: the disk, the clock, the place in
+the ensemble. Which faults happen when is :mod:`.faults`' business.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from functools import partial
+from random import Random
+
+import attrs
+
+from coordlib.errors import StorageError
+from coordlib.ids import MemberId
+from coordlib.storage.log import Bounds, Log
+from coordlib.storage.record import Identity
+from coordlib.tree import DataTree, restore
+
+from .clock import Clock
+from .disk import Disk
+from .image import Image
+from .kernel import SECOND, Kernel, Violation, chance
+from .network import Network
+from .oracles import Oracles
+from .process import Process
+from .profile import Profile, draw_profile
+from .store import Store
+
+__all__ = ["Seat", "World"]
+
+_NAME = "simulated"
+
+
+@attrs.define(eq=False)
+class Seat:
+    """One member, running or not.
+
+    Attributes:
+      slowness: What its disk's delays are multiplied with.
+      stalled_until: When its disk does something again.
+      stays_down: Nobody starts it again.
+
+    """
+
+    member: MemberId
+    disk: Disk
+    clock: Clock
+    image: Image
+    process: Process | None = None
+    slowness: float = 1.0
+    stalled_until: int = 0
+    stays_down: bool = False
+    starts: int = 0
+
+
+class World:
+    """Everything there is in one seed."""
+
+    def __init__(
+        self, seed: int, members: int | None, timeline: deque[str] | None
+    ) -> None:
+        self.kernel = Kernel(seed, timeline)
+        stream = self.kernel.stream
+        self.profile: Profile = draw_profile(stream("profile"), members)
+        self.voters = frozenset(map(MemberId, range(1, self.profile.members + 1)))
+        self.seats = {m: self._seat(m) for m in sorted(self.voters)}
+        self.processes: dict[MemberId, Process] = {}
+        self.delays = stream("network")
+        # Links that are slow for a while: by how much.
+        self.clogs: dict[tuple[MemberId, MemberId], int] = {}
+        self.network = Network(self.kernel, self._link_delay, stream("breaks"))
+        images = {m: seat.image for m, seat in self.seats.items()}
+        self.oracles = Oracles(self.kernel, images, self.processes)
+
+    def _seat(self, member: MemberId) -> Seat:
+        stream = self.kernel.stream
+        random = stream(f"clock/{member}")
+        skew = self.profile.skew
+        clock = Clock(
+            self.kernel,
+            stream(f"member/{member}"),
+            rate=1 + random.uniform(-skew, skew),
+            offset=random.uniform(0, 1000),
+            wall_offset=random.uniform(-3e8, 3e8),
+        )
+        disk = Disk(stream(f"disk/{member}"))
+        disk.short_writes = self.profile.short_writes
+        return Seat(member, disk, clock, Image(member, disk, Identity(member, _NAME)))
+
+    # --- speeds ---
+
+    def _link_delay(self, source: MemberId, target: MemberId) -> int:
+        shortest = self.profile.link_delay
+        delay = shortest + round(self.delays.expovariate(4 / shortest))
+        if chance(self.delays, 0.005):
+            delay *= 10
+        return delay + self.clogs.get((source, target), 0)
+
+    def _disk_delay(self, seat: Seat, random: Random) -> int:
+        shortest = self.profile.disk_delay
+        delay = shortest + round(random.expovariate(2 / shortest))
+        stall = max(0, seat.stalled_until - self.kernel.now)
+        return stall + round(delay * seat.slowness)
+
+    # --- processes ---
+
+    def start(self, member: MemberId) -> None:
+        """Start a member that does not run, unless its disk refuses."""
+        seat = self.seats[member]
+        if seat.process is not None or seat.stays_down:
+            return
+        seat.starts += 1
+        repaired = seat.disk.rewritten
+        bounds = Bounds(self.profile.segment_bytes_max, self.profile.snapshots_kept)
+        try:
+            recovered, log = Store.open(seat.disk, member, _NAME, bounds)
+        except OSError as error:
+            self.kernel.say(f"member {member} does not start: {error}")
+            seat.disk.end_of_program()
+            self.start_after(member, SECOND // 2)
+            return
+        except StorageError as error:
+            # What a crash leaves, recovery understands.
+            raise Violation("recovery", f"member {member}: {error}") from error
+        if seat.disk.rewritten > repaired:
+            self.kernel.mark("recovery.torn-tail-cut")
+        image = seat.image.refresh()
+        last = recovered.records[-1][0] if recovered.records else recovered.base
+        if last != image.last:
+            raise Violation(
+                "recovery",
+                f"member {member} recovers {last:#x} of {image.last:#x} on its disk",
+            )
+        self.kernel.say(f"member {member} starts, its log ends at {last:#x}")
+        process = Process(
+            member,
+            self.voters,
+            self.profile,
+            self.kernel,
+            self.network,
+            seat.clock,
+            self.oracles,
+            seat.clock.random.randbytes(16),
+            die=partial(self._died, member),
+        )
+        seat.process = self.processes[member] = process
+        process.start(recovered, partial(self._store, seat, log))
+
+    def _store(self, seat: Seat, log: Log, process: Process) -> Store:
+        random = self.kernel.stream(f"store/{seat.member}/{seat.starts}")
+        delay = partial(self._disk_delay, seat, random)
+        return Store(self.kernel, seat.disk, delay, process, random, log)
+
+    def start_after(self, member: MemberId, delay: int) -> None:
+        """Start a member some time later."""
+        self.kernel.after(delay, None, partial(self.start, member))
+
+    def _died(self, member: MemberId, why: str) -> None:
+        self.crash(member, why)
+        self.start_after(member, SECOND // 4)
+
+    def crash(self, member: MemberId, why: str, *, power: bool = False) -> None:
+        """End a member's process, and its disk's memory if the power is lost."""
+        seat = self.seats[member]
+        process = seat.process
+        if process is None:
+            return
+        self.kernel.say(f"member {member} ends: {why}")
+        process.gone = True
+        seat.process = None
+        del self.processes[member]
+        if process.store.crash():
+            self.kernel.mark("crash.disk-busy")
+        if power:
+            seat.disk.lose_power()
+        self.network.crash(process, silently=power)
+
+    def wipe(self, member: MemberId) -> None:
+        """Give a member that does not run a new disk."""
+        seat = self.seats[member]
+        seat.image.forget_all()
+        seat.disk.wipe()
+
+    # --- looking at it ---
+
+    def leader(self) -> Process | None:
+        """Return the process that leads the latest established epoch."""
+        leading = [
+            (process.role.epoch, process.member)
+            for process in self.processes.values()
+            if process.role.leader == process.member and process.role.epoch
+        ]
+        return self.processes[max(leading)[1]] if leading else None
+
+    def check_recovery(self, process: Process) -> None:
+        """A restart right now would lead to the same tree."""
+        seat = self.seats[process.member]
+        bounds = Bounds(1 << 20, 2)
+        recovered, _ = Store.open(seat.disk.copy(), seat.member, _NAME, bounds)
+        tree = DataTree()
+        if recovered.snapshot is not None:
+            restore(tree, recovered.snapshot[1])
+        for zxid, payload in recovered.records:
+            if tree.zxid < zxid <= process.tree.zxid:
+                tree.apply(zxid, payload)
+        if (tree.zxid, tree.digest()) != (process.tree.zxid, process.tree.digest()):
+            raise Violation(
+                "snapshot-and-log",
+                f"member {process.member} serves {process.tree.zxid:#x}, its disk "
+                f"amounts to {tree.zxid:#x}",
+            )

@@ -1,0 +1,161 @@
+"""The simulator itself: it repeats itself, and it sees what is broken."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections import deque
+
+import pytest
+
+from coordlib.consensus import Majority, Message
+from coordlib.consensus.core import Core
+from coordlib.ids import MemberId, Zxid
+from coordlib.replica.expiry import Expiry
+from coordlib.testing.simulate import main
+from coordlib.testing.simulation import simulate
+from coordlib.testing.simulation.disk import Disk
+from coordlib.tree import SessionRecord
+
+SEEDS = 150
+
+
+@pytest.mark.parametrize("first", range(0, SEEDS, 10))
+def test_seeds(first: int) -> None:
+    for seed in range(first, first + 10):
+        outcome = simulate(seed, seconds=1.0)
+        assert not outcome.violation, f"seed {seed}: {outcome.violation}"
+
+
+TRACES = """
+from coordlib.testing.simulation import simulate
+print([simulate(seed, seconds=0.5).trace for seed in range(12)])
+"""
+
+
+def test_the_same_seed_is_the_same_story_in_every_process() -> None:
+    traces = [
+        subprocess.run(
+            [sys.executable, "-c", TRACES],
+            env={**os.environ, "PYTHONHASHSEED": hash_seed},
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        for hash_seed in ("1", "2")
+    ]
+
+    assert traces[0] == traces[1]
+    assert len(set(json.loads(traces[0].replace("'", '"')))) == 12
+
+
+def test_looking_on_changes_nothing() -> None:
+    timeline = deque[str]()
+
+    assert simulate(3, seconds=0.5, timeline=timeline).trace == (
+        simulate(3, seconds=0.5).trace
+    )
+    assert len(timeline) > 100
+
+
+def test_the_command_sums_up(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--seeds", "4", "--seconds", "0.5", "--json"]) == 0
+
+    sums = json.loads(capsys.readouterr().out)
+    assert sums["seeds"] == 4
+    assert sums["events"] > 1000
+    assert sums["agreed_writes"] > 100
+    assert sums["violations"] == []
+
+
+def test_the_command_tells_a_story(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--replay", "3", "--seconds", "0.2"]) == 0
+
+    story = capsys.readouterr().out
+    assert "HEALED" in story
+    assert "Proposal" in story
+
+
+def test_the_command_fails_on_a_violation(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    acknowledge_early(monkeypatch)
+
+    assert main(["--seeds", "1", "--seconds", "0.5"]) == 1
+
+    captured = capsys.readouterr()
+    assert "seed 0" in captured.err
+    assert "durable-claim" in captured.err
+    assert "1 violations" in captured.out
+
+
+# --- broken on purpose: each must be found ---
+
+
+def found(seeds: range) -> list[str]:
+    """Return the oracles that object, seed by seed, up to the first."""
+    for seed in seeds:
+        violation = simulate(seed, seconds=3.0).violation
+        if violation:
+            return [violation.split(":")[0]]
+    return []
+
+
+def acknowledge_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    core_send = Core.send
+
+    def send(core: Core, member: MemberId, message: Message, after: int = 0) -> None:
+        core_send(core, member, message, after * 0)
+
+    monkeypatch.setattr(Core, "send", send)
+
+
+def test_an_acknowledgement_before_the_disk_is_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    acknowledge_early(monkeypatch)
+
+    assert found(range(3)) in (["durable-claim"], ["durable-ack"])
+
+
+def test_a_quorum_that_lacks_one_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    def reached(quorum: Majority, values: dict[MemberId, int]) -> int:
+        highest_first = sorted((values.get(m, 0) for m in quorum.voters), reverse=True)
+        return highest_first[max(0, len(highest_first) // 2 - 1)]
+
+    monkeypatch.setattr(Majority, "reached", reached)
+
+    assert found(range(6)) == ["durable-quorum"]
+
+
+def test_a_truncation_that_never_reaches_the_disk_is_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def cut(core: Core, zxid: Zxid, _now: float) -> None:
+        core.history.cut(zxid)
+
+    monkeypatch.setattr(Core, "cut", cut)
+
+    assert found(range(40)) != []
+
+
+def test_a_sync_that_does_nothing_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Disk, "sync_directory", lambda _disk, _fd: None)
+
+    assert found(range(3)) == ["durable-claim"]
+
+
+def test_a_session_that_expires_early_is_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    expired = Expiry.expired
+
+    def early(expiry: Expiry, sessions: list[SessionRecord], now: float) -> list[int]:
+        hurry = 0.6 * sessions[0].timeout_ms / 1000 if sessions else 0
+        return list(expired(expiry, sessions, now + hurry))
+
+    monkeypatch.setattr(Expiry, "expired", early)
+
+    assert found(range(40)) == ["early-expiry"]
