@@ -324,3 +324,27 @@ def test_a_member_that_promised_a_later_epoch_moves_the_leader_to_a_later_one() 
     again = follower_info(accepted=8, number=2)
     effects = say(peer, TWO, looking(TWO, Z[1], number=2), again)
     assert of(effects, SaveMetadata)[-1].metadata.accepted_epoch == 9
+
+
+def test_a_chosen_leader_has_the_silence_timeout_to_answer() -> None:
+    peer = learner(Z[1])
+
+    peer.on_deadline(0.9)
+    assert peer.drain() == []
+
+    peer.on_deadline(1.0)
+    assert of(peer.drain(), Close)
+
+
+def test_a_frozen_leader_does_not_keep_others_from_choosing_another() -> None:
+    """What a frozen process said last made it the best choice for ever."""
+    peer = make_peer(TWO, Z[1])
+    for member in (ONE, THREE):
+        peer.link_up(LINK_TO[member], member, 0.0)
+    leads = Notification(1, Role.LEADING, THREE, Epoch(4), None)
+    assert sent(say(peer, THREE, leads), FollowerInfo)
+    say(peer, ONE, looking(ONE, Z[1]))
+
+    peer.on_deadline(1.0)
+
+    assert of(peer.drain(), RoleChanged)[-1] == RoleChanged(Role.LEADING, NO_EPOCH, TWO)

@@ -89,8 +89,8 @@ class Learner:
             empty=core.history.last == 0,
         )
         core.send(self.leader, info, after=core.last_io)
-        # The leader may wait that long for silent voters before it leads.
-        self._deadline = now + 2 * core.settings.election_wait
+        # Not less: it may be far away, and wait for silent voters before it leads.
+        self._deadline = now + core.settings.silence_timeout
 
     def link_down(self, member: MemberId) -> None:
         """End when the leader's link breaks: its process is dead, or we are cut off."""
