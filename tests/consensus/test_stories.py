@@ -13,7 +13,7 @@ from consensus_world import World
 from coordlib.consensus import Role, Settings, Truncate
 from coordlib.ids import MemberId, epoch_of
 
-ONE, TWO, THREE = MemberId(1), MemberId(2), MemberId(3)
+ONE, TWO, THREE, FOUR = MemberId(1), MemberId(2), MemberId(3), MemberId(4)
 
 
 def founded(members: int = 3, settings: Settings | None = None) -> World:
@@ -33,6 +33,22 @@ def cut_off(world: World, member: MemberId) -> None:
         link = world.link_between(member, other)
         if link is not None:
             world.disconnect(link)
+
+
+def settle_among(awake: tuple[MemberId, ...], world: World, rounds: int) -> None:
+    """Let happen what does not need the others, which are frozen."""
+    for _ in range(rounds):
+        world.now += 0.05
+        for member in awake:
+            world.members[member].peer.on_deadline(world.now)
+            world._perform(member)
+        for link, sender in sorted(world.wires):
+            while sender in awake and world.wires.get((link, sender)):
+                if world.members[sender].links[link] not in awake:
+                    break
+                world.deliver(link, sender)
+        for member in awake:
+            world.persist(member, 100)
 
 
 def test_a_single_member_leads_at_once_and_commits_by_its_own_disk() -> None:
@@ -186,26 +202,37 @@ def test_who_freezes_after_its_greeting_is_not_chosen_for_ever() -> None:
     world.crash(TWO)
     world.start(TWO)
     world.connect(ONE, TWO)
-    link = world.connect(TWO, THREE)
-    world.deliver(link, THREE)
+    world.deliver(world.connect(TWO, THREE), THREE)
     awake = (ONE, TWO)
 
-    for _ in range(100):
-        world.now += 0.05
-        for member in awake:
-            world.members[member].peer.on_deadline(world.now)
-            world._perform(member)
-        for link, sender in sorted(world.wires):
-            while sender in awake and world.wires.get((link, sender)):
-                if world.members[sender].links[link] == THREE:
-                    break
-                world.deliver(link, sender)
-        for member in awake:
-            world.persist(member, 100)
+    settle_among(awake, world, rounds=100)
 
-    leader = max(awake, key=lambda member: world.members[member].role.epoch)
-    assert world.members[leader].role.epoch == 2
+    assert max(world.members[m].role.epoch for m in awake) == 2
     assert all(world.members[m].role.leader in awake for m in awake)
+
+
+def test_who_asked_to_follow_need_not_ask_again_when_the_candidate_starts_over() -> (
+    None
+):
+    """4 has the best vote, 1 asks to follow it, 3 freezes; then 2 comes as well."""
+    world = founded(4)
+    for member in (ONE, TWO, THREE, FOUR):
+        world.crash(member)
+    for member in (ONE, THREE, FOUR):
+        world.start(member)
+    for other in (ONE, FOUR):
+        world.deliver(world.connect(THREE, other), THREE)
+    world.connect(ONE, FOUR)
+    settle_among((ONE, FOUR), world, rounds=21)
+    assert world.members[FOUR].role.role is Role.LEADING
+    assert not world.leader()
+
+    world.start(TWO)
+    world.connect(TWO, ONE)
+    world.connect(TWO, FOUR)
+    settle_among((ONE, TWO, FOUR), world, rounds=10)
+
+    assert world.leader() == FOUR
 
 
 def test_a_leader_whose_disk_stalls_gives_up_the_lead() -> None:

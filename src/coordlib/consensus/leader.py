@@ -92,6 +92,15 @@ class Leader:
             self._on_follower_info(member, info, now)
         self._advance(now)
 
+    def unanswered_infos(self) -> dict[MemberId, FollowerInfo]:
+        """Return the requests to follow that the next role here has to answer.
+
+        Who made them goes on waiting and does not ask twice.
+        """
+        if self.epoch:
+            return {}
+        return {member: follower.info for member, follower in self._followers.items()}
+
     def link_down(self, member: MemberId, now: float) -> None:
         """Forget the follower; without a quorum of them, lead no longer."""
         if self._followers.pop(member, None) is not None:

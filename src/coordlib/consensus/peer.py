@@ -19,7 +19,7 @@ from .history import History
 from .leader import Leader
 from .learner import Learner
 from .looking import Looking
-from .messages import Message, Notification, Role
+from .messages import FollowerInfo, Message, Notification, Role
 from .quorum import Majority
 
 __all__ = ["Peer", "PeerStatistics"]
@@ -85,7 +85,7 @@ class Peer:
 
     def start(self, now: float) -> None:
         """Begin to look for a leader."""
-        self._look(now, avoid=None)
+        self._look(now)
         self._settle(now)
 
     def link_up(self, link: LinkId, member: MemberId, now: float) -> None:
@@ -256,12 +256,18 @@ class Peer:
                 self._follow_or_lead(role, choice, now)
             elif role.ended:
                 unanswered = isinstance(role, Learner) and role.unanswered
-                self._look(now, avoid=role.leader if unanswered else None)
+                infos = role.unanswered_infos() if isinstance(role, Leader) else {}
+                self._look(now, role.leader if unanswered else None, infos)
             else:
                 return
 
-    def _look(self, now: float, avoid: MemberId | None) -> None:
-        self._role = Looking(self._core, avoid)
+    def _look(
+        self,
+        now: float,
+        avoid: MemberId | None = None,
+        infos: dict[MemberId, FollowerInfo] | None = None,
+    ) -> None:
+        self._role = Looking(self._core, avoid, infos or {})
         self._role.start(now)
 
     def _follow_or_lead(self, looking: Looking, choice: MemberId, now: float) -> None:
