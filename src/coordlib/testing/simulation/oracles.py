@@ -20,6 +20,7 @@ from coordlib.consensus import (
     FollowerInfo,
     LeaderInfo,
     Notification,
+    Proposal,
     Role,
     RoleChanged,
     Send,
@@ -27,7 +28,7 @@ from coordlib.consensus import (
 )
 from coordlib.consensus.history import follows
 from coordlib.errors import ErrorCode
-from coordlib.ids import MemberId, epoch_of, format_zxid
+from coordlib.ids import MemberId, Zxid, epoch_of, format_zxid
 from coordlib.replica.wire import Confirm
 from coordlib.tree import Applied, Cause, DataTree, Refused, SessionOpened
 
@@ -90,6 +91,10 @@ class Oracles:
             payload = self._broadcast.get(message.zxid, b"")
             if image.last < message.zxid or image.records.get(message.zxid) != payload:
                 self._fail("durable-ack", process, f"sends {message}", image)
+        elif kind is Proposal:
+            assert isinstance(message, Proposal)
+            transactions = enumerate(message.payloads, message.first)
+            self.appended(process, [(Zxid(z), p) for z, p in transactions])
         elif kind in _CLAIMS:
             self._check_claim(process, send)
 
@@ -150,7 +155,10 @@ class Oracles:
         raise Violation("halt", f"member {process.member}: {why}")
 
     def appended(self, process: Process, transactions: list[Transaction]) -> None:
-        """Only its leader fills an epoch, and everybody else repeats him."""
+        """Only its leader fills an epoch, and everybody else repeats him.
+
+        Whichever comes first: a leader may end between sending and logging.
+        """
         leading = process.role.role is Role.LEADING
         for zxid, payload in transactions:
             if leading and self._leaders.get(epoch_of(zxid)) == process.member:
@@ -197,7 +205,7 @@ class Oracles:
                 f"member {process.member} delivers {format_zxid(zxid)}, which only "
                 f"members {copies} have on disk",
             )
-        self.agreed.append((zxid, payload))  # type: ignore[arg-type] # a zxid, checked
+        self.agreed.append((Zxid(zxid), payload))
         self._place[zxid] = len(self.agreed)
         self.kernel.record(zxid, len(payload))
 
