@@ -81,6 +81,11 @@ class KeptSession:
         """When it is lost unless a heartbeat is answered, in trio's time."""
         return self._heard + self.timeout * 2 / 3
 
+    @property
+    def cxid(self) -> int:
+        """The number of the newest request; 0 before the first."""
+        return self._cxid
+
     # --- from the replica ---
 
     def confirmed(self, sent: float) -> None:

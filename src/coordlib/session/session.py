@@ -114,6 +114,15 @@ class Session:
         return self._kept.timeout
 
     @property
+    def cxid(self) -> int:
+        """The number of its newest write; 0 before the first.
+
+        The log names a request by :attr:`id` and this number. A call takes it
+        before its first checkpoint; one that is refused unsent takes none.
+        """
+        return self._kept.cxid
+
+    @property
     def state(self) -> SessionState:
         """Whether it can be relied on."""
         self._kept.check(trio.current_time())
