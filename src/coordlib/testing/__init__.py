@@ -1,9 +1,53 @@
-"""Whole ensembles in one process, for your tests and ours.
+"""Whole ensembles in one process, for your tests and ours; and what they must do.
 
 * ``ensemble``: :class:`MemoryEnsemble`: members on an in-memory network with
   in-memory disks, faults on demand, and virtual time under trio's ``MockClock``
+* ``history``: :class:`Recorder`: who called what when, and what came of it
+* ``witness``, ``specification``: :func:`check_history`: a history against the
+  committed log
+* ``linearizability``, ``znode_model``: :func:`linearize`: an order that explains
+  a history, of znodes or of your own service
 """
 
 from .ensemble import MemoryEnsemble
+from .history import (
+    Call,
+    Exists,
+    Get,
+    GetChildren,
+    History,
+    Recorder,
+    Refusal,
+    Sync,
+)
+from .linearizability import Attempt, Model, Verdict, linearize
+from .witness import (
+    Contradiction,
+    Rule,
+    check_history,
+    committed_log,
+    decode_log,
+)
+from .znode_model import linearize_history
 
-__all__ = ["MemoryEnsemble"]
+__all__ = [
+    "Attempt",
+    "Call",
+    "Contradiction",
+    "Exists",
+    "Get",
+    "GetChildren",
+    "History",
+    "MemoryEnsemble",
+    "Model",
+    "Recorder",
+    "Refusal",
+    "Rule",
+    "Sync",
+    "Verdict",
+    "check_history",
+    "committed_log",
+    "decode_log",
+    "linearize",
+    "linearize_history",
+]

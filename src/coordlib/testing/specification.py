@@ -1,0 +1,277 @@
+"""What transactions must result in, said once more, in the plainest way.
+
+For :mod:`.witness`, which carries out the committed log anew and compares. It
+shares values with :mod:`coordlib.tree` (operations, stats, what is a path), but
+neither state nor rules: a mistake there is not made here as well. No events, no
+digest; versions and sequence numbers do not wrap; sizes were checked when the
+operation was asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import attrs
+
+from coordlib.errors import BadArgumentsError, ErrorCode
+from coordlib.ids import SessionId
+from coordlib.tree import (
+    ANY_VERSION,
+    NO_SESSION,
+    Check,
+    CloseSession,
+    Create,
+    Delete,
+    Multi,
+    OpenSession,
+    Operation,
+    Set,
+    Stat,
+    SubOperation,
+    Transaction,
+    name_of,
+    parent_of,
+    validate_path,
+)
+
+from .history import ClientResult, Exists, Get, GetChildren, Read, Refusal
+
+__all__ = ["Specification"]
+
+
+@attrs.define(eq=False)
+class _Znode:
+    data: bytes
+    czxid: int
+    mzxid: int
+    pzxid: int
+    ctime: int
+    mtime: int
+    owner: SessionId
+    version: int = 0
+    created: int = 0
+    deleted: int = 0
+    # Czxid by name.
+    children: dict[str, int] = attrs.field(factory=dict)
+    # The stat since the last change, once somebody has asked for it.
+    stat: Stat | None = None
+
+
+@attrs.define(eq=False)
+class _Session:
+    nonce: bytes
+    last_cxid: int = 0
+    # Where it has ever made ephemerals; some are gone, or somebody else's now.
+    paths: list[str] = attrs.field(factory=list)
+
+
+class Specification:
+    """The state after some transactions, and what one more results in.
+
+    Attributes:
+      zxid: The last transaction; 0 before the first.
+
+    """
+
+    def __init__(self) -> None:
+        self.zxid = 0
+        self._time_ms = 0
+        self._asker = NO_SESSION
+        self._znodes = {"/": _Znode(b"", 0, 0, 0, 0, 0, NO_SESSION)}
+        self._sessions: dict[SessionId, _Session] = {}
+        self._nonces: set[bytes] = set()
+        # What takes back the multi that is under way.
+        self._undo: list[Callable[[], None]] | None = None
+
+    def repeats(self, transaction: Transaction) -> bool:
+        """Tell whether this request was carried out before, so must not be again."""
+        session = self._sessions.get(transaction.session)
+        return session is not None and transaction.cxid <= session.last_cxid
+
+    def apply(self, zxid: int, transaction: Transaction) -> ClientResult:
+        """Carry out a transaction that repeats none, and return what its client gets.
+
+        Of a session's opening or end nobody gets anything.
+        """
+        self.zxid, self._time_ms = zxid, transaction.time_ms
+        self._asker = transaction.session
+        if self._asker:
+            session = self._sessions.get(self._asker)
+            if session is None:
+                return Refusal(ErrorCode.SESSION_EXPIRED)
+            session.last_cxid = transaction.cxid
+        return self._perform(transaction.operation)
+
+    def read(self, read: Read) -> ClientResult:
+        """Return what a client reads now."""
+        znode = self._znodes.get(read.path)
+        if znode is None:
+            refusal = _missing(read.path)
+            is_none = isinstance(read, Exists) and refusal.code is ErrorCode.NO_NODE
+            return None if is_none else refusal
+        match read:
+            case Get():
+                return znode.data, _stat_of(znode)
+            case Exists():
+                return _stat_of(znode)
+            case GetChildren():
+                # In the order of creation; what one multi created, by name.
+                children = znode.children.items()
+                return [name for _, name in sorted((z, n) for n, z in children)]
+
+    def _perform(self, operation: Operation) -> ClientResult:
+        match operation:
+            case OpenSession(nonce):
+                if nonce not in self._nonces:
+                    self._nonces.add(nonce)
+                    self._sessions[SessionId(self.zxid)] = _Session(nonce)
+                return None
+            case CloseSession(id):
+                self._close(id)
+                return None
+            case Multi(parts):
+                return self._perform_all(parts)
+            case _:
+                return self._perform_one(operation)
+
+    def _close(self, id: SessionId) -> None:
+        session = self._sessions.pop(id, None)
+        if session is None:
+            return
+        self._nonces.discard(session.nonce)
+        for path in session.paths:
+            znode = self._znodes.get(path)
+            if znode is not None and znode.owner == id:
+                self._delete(path)
+
+    def _perform_all(self, parts: tuple[SubOperation, ...]) -> ClientResult:
+        results: list[str | Stat | None] = []
+        undo: list[Callable[[], None]] = []
+        self._undo = undo
+        for index, part in enumerate(parts):
+            result = self._perform_one(part)
+            if isinstance(result, Refusal):
+                for take_back in reversed(undo):
+                    take_back()
+                self._undo = None
+                return Refusal(result.code, index)
+            results.append(result)
+        self._undo = None
+        return results
+
+    def _perform_one(self, operation: SubOperation) -> str | Stat | Refusal | None:
+        if isinstance(operation, Create):
+            return self._create(operation)
+        path = operation.path
+        if isinstance(operation, Delete) and path == "/":
+            return Refusal(ErrorCode.BAD_ARGUMENTS)
+        znode = self._znodes.get(path)
+        if znode is None:
+            return _missing(path)
+        if not isinstance(operation, Set) and operation.czxid not in (0, znode.czxid):
+            return Refusal(ErrorCode.BAD_VERSION)
+        if operation.version not in (ANY_VERSION, znode.version):
+            return Refusal(ErrorCode.BAD_VERSION)
+        match operation:
+            case Check():
+                return None
+            case Set():
+                return self._set(znode, operation.data)
+            case Delete():
+                if znode.children:
+                    return Refusal(ErrorCode.NOT_EMPTY)
+                self._delete(path)
+                return None
+
+    def _create(self, operation: Create) -> str | Refusal:
+        path = operation.path
+        if operation.ephemeral and not self._asker:
+            return Refusal(ErrorCode.SESSION_EXPIRED)
+        if "/" not in path or "\0" in path:
+            return Refusal(ErrorCode.BAD_ARGUMENTS)
+        parent = self._znodes.get(parent_of(path))
+        if parent is None:
+            return Refusal(ErrorCode.NO_NODE)
+        if operation.sequential:
+            path += f"{parent.created:010}"
+        if path in self._znodes:
+            return Refusal(ErrorCode.NODE_EXISTS)
+        if (refusal := _missing(path)).code is not ErrorCode.NO_NODE:
+            return refusal
+        if parent.owner:
+            return Refusal(ErrorCode.NO_CHILDREN_FOR_EPHEMERALS)
+        if self._undo is not None:
+            self._undo.append(partial(self._uncreate, path, parent, parent.pzxid))
+        zxid, now, owner = self.zxid, self._time_ms, NO_SESSION
+        if operation.ephemeral:
+            owner = self._asker
+            self._sessions[owner].paths.append(path)
+        self._znodes[path] = _Znode(operation.data, zxid, zxid, zxid, now, now, owner)
+        parent.children[name_of(path)] = zxid
+        parent.created += 1
+        parent.pzxid, parent.stat = zxid, None
+        return path
+
+    def _uncreate(self, path: str, parent: _Znode, pzxid: int) -> None:
+        del self._znodes[path]
+        del parent.children[name_of(path)]
+        parent.created -= 1
+        parent.pzxid, parent.stat = pzxid, None
+
+    def _set(self, znode: _Znode, data: bytes) -> Stat:
+        if self._undo is not None:
+            before = (znode.data, znode.version, znode.mzxid, znode.mtime)
+            self._undo.append(partial(_unset, znode, before))
+        znode.data = data
+        znode.version += 1
+        znode.mzxid, znode.mtime, znode.stat = self.zxid, self._time_ms, None
+        return _stat_of(znode)
+
+    def _delete(self, path: str) -> None:
+        parent = self._znodes[parent_of(path)]
+        znode = self._znodes.pop(path)
+        if self._undo is not None:
+            undo = partial(self._undelete, path, znode, parent, parent.pzxid)
+            self._undo.append(undo)
+        del parent.children[name_of(path)]
+        parent.deleted += 1
+        parent.pzxid, parent.stat = self.zxid, None
+
+    def _undelete(self, path: str, znode: _Znode, parent: _Znode, pzxid: int) -> None:
+        self._znodes[path] = znode
+        parent.children[name_of(path)] = znode.czxid
+        parent.deleted -= 1
+        parent.pzxid, parent.stat = pzxid, None
+
+
+def _unset(znode: _Znode, before: tuple[bytes, int, int, int]) -> None:
+    znode.data, znode.version, znode.mzxid, znode.mtime = before
+    znode.stat = None
+
+
+def _missing(path: str) -> Refusal:
+    """Return what is said of a path at which there is no znode."""
+    try:
+        validate_path(path)
+    except BadArgumentsError:
+        return Refusal(ErrorCode.BAD_ARGUMENTS)
+    return Refusal(ErrorCode.NO_NODE)
+
+
+def _stat_of(znode: _Znode) -> Stat:
+    if znode.stat is None:
+        znode.stat = Stat(
+            czxid=znode.czxid,
+            mzxid=znode.mzxid,
+            pzxid=znode.pzxid,
+            ctime=znode.ctime,
+            mtime=znode.mtime,
+            version=znode.version,
+            cversion=znode.created + znode.deleted,
+            aversion=0,
+            ephemeral_owner=znode.owner,
+            data_length=len(znode.data),
+            num_children=len(znode.children),
+        )
+    return znode.stat
