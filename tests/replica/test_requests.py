@@ -197,3 +197,32 @@ async def test_what_follows_an_outcome_is_called_with_it() -> None:
 
     assert told == [2]
     assert outstanding.last_of(A) is None
+
+
+def test_within_an_epoch_what_counts_is_the_first_time_a_request_was_sent() -> None:
+    """The first one may be what is applied, long before the second is sent."""
+    outstanding = new_outstanding()
+    opening = OpenSession(b"n" * 16, OWNER, 1000)
+    request = outstanding.add(NO_SESSION, 1, opening, None)
+    outstanding.take_unsent(1.0)
+    outstanding.send_all_again(new_epoch=False)
+    outstanding.take_unsent(5.0)
+    assert request.sent == 1.0
+
+    outstanding.send_all_again()
+    outstanding.take_unsent(8.0)
+    assert request.sent == 8.0
+
+
+def test_what_was_never_sent_can_be_withdrawn() -> None:
+    outstanding = new_outstanding()
+    sent = outstanding.add(A, 1, Create("/a"), None)
+    outstanding.take_unsent(1.0)
+    unsent = outstanding.add(A, 2, Create("/a"), None)
+
+    outstanding.withdraw(sent)
+    outstanding.withdraw(unsent)
+
+    assert len(outstanding) == 1
+    assert outstanding.take_unsent(1.0) == []
+    assert not outstanding.has_unsent

@@ -16,3 +16,18 @@ async def test_members_on_different_continents_find_a_leader() -> None:
         async with MemoryEnsemble(3, latency=0.2) as members:
             await members.crash(3)
             await poll(lambda: members.leader_id == 2)
+
+
+@in_virtual_time
+async def test_sessions_that_nobody_waits_for_any_more_do_not_pile_up() -> None:
+    """Each try without a quorum left a request for as long as there was none."""
+    async with MemoryEnsemble(3) as members:
+        await members.crash(2)
+        await members.crash(3)
+        await poll(lambda: members[1].read_only)
+        for _ in range(3):
+            with trio.move_on_after(0.1):
+                async with members[1].session():
+                    pass
+
+        assert members[1].statistics().outstanding == 0

@@ -108,6 +108,8 @@ class Replica:
         self._flush_bell = Bell()
         self._ready = trio.lowlevel.ParkingLot()
         self._ready_at = Zxid(0)
+        # The last epoch that we served in.
+        self._served = NO_EPOCH
         self._contact = Contact(trio.current_time())
         self._expiry: Expiry | None = None
         self._expiring: set[SessionId] = set()
@@ -250,7 +252,12 @@ class Replica:
         waiter: Waiter[Applied] = Waiter()
         request = self.submit(NO_SESSION, self._next_cxid(), operation, waiter)
         request.then.append(opened)
-        await waiter.wait()
+        try:
+            await waiter.wait()
+        except trio.Cancelled:
+            # Without a quorum, each new try would leave one behind.
+            self.outstanding.withdraw(request)
+            raise
         return kept[0]
 
     def close_session(self, session: SessionId, cause: Cause) -> Waiter[Applied]:
@@ -408,7 +415,8 @@ class Replica:
                 trio.current_time(), 5 * self.config.heartbeat_interval
             )
         # What is unanswered now is in no history: see requests.
-        self.outstanding.send_all_again()
+        self.outstanding.send_all_again(new_epoch=self.role.epoch != self._served)
+        self._served = self.role.epoch
         self._contact.start_over()
         self._ready.unpark_all()
         self._flush_bell.ring()

@@ -12,6 +12,7 @@ was answered.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable
 
@@ -26,6 +27,8 @@ from .waiter import Waiter
 
 __all__ = ["Outstanding", "Request"]
 
+
+_NEVER = -math.inf
 
 # What one frame carries comfortably; a longer queue makes several.
 _BATCH_BYTES = 1 << 20
@@ -42,7 +45,8 @@ class Request:
       operation: What is asked.
       body: The same, encoded once for all of its travels.
       waiter: Who waits for the outcome, if anybody does.
-      sent: When it was last sent to a leader, in trio's time.
+      sent: When it was first sent to the leader of the present epoch, in trio's
+        time: it was applied no earlier.
       then: Called with the outcome when it is known, from the apply loop.
 
     """
@@ -52,7 +56,7 @@ class Request:
     operation: Operation
     body: bytes
     waiter: Waiter[Applied] | None
-    sent: float = 0.0
+    sent: float = _NEVER
     then: list[Callable[[Applied], None]] = attrs.field(factory=list)
 
     def finish(self, applied: Applied) -> None:
@@ -132,7 +136,8 @@ class Outstanding:
         bytes_max = _BATCH_BYTES
         while self._unsent and bytes_max > 0 and len(bodies) < _BATCH_REQUESTS:
             request = self._unsent.popleft()
-            request.sent = now
+            if request.sent == _NEVER:
+                request.sent = now
             # It may have been answered meanwhile, or its session have ended.
             if (request.session, request.cxid) in self._by_key:
                 bodies.append(request.body)
@@ -144,9 +149,24 @@ class Outstanding:
         """Whether anything waits to be sent."""
         return bool(self._unsent)
 
-    def send_all_again(self) -> None:
-        """Everything without an outcome has to be sent, in the old order."""
+    def send_all_again(self, *, new_epoch: bool = True) -> None:
+        """Everything without an outcome has to be sent, in the old order.
+
+        Args:
+          new_epoch: What was sent before will never be applied. Else it may be,
+            and it is unknown which of the two will.
+
+        """
         self._unsent = deque(self._by_key.values())
+        if new_epoch:
+            for request in self._unsent:
+                request.sent = _NEVER
+
+    def withdraw(self, request: Request) -> None:
+        """Take back, for a caller who has gone, what was never sent to anybody."""
+        if request in self._unsent and request.sent == _NEVER:
+            self._unsent.remove(request)
+            self._pop(request.session, request.cxid)
 
     def applied(self, applied: Applied) -> None:
         """Note a transaction's outcome; most are of other replicas' requests."""
