@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+from pathlib import Path
+
+import pytest
 import trio
 
+from coordlib import Config, Ensemble, StorageError
+from coordlib.storage.file import FileStore
 from coordlib.testing import MemoryEnsemble
 from replica.sessions import poll
+from storage.fake_system import FakeSystem
 from transport.seat import in_virtual_time
 
 
@@ -31,3 +38,29 @@ async def test_sessions_that_nobody_waits_for_any_more_do_not_pile_up() -> None:
                     pass
 
         assert members[1].statistics().outstanding == 0
+
+
+async def test_a_disk_that_fails_under_a_snapshot_is_raised_alone(
+    tmp_path: Path,
+) -> None:
+    """The log and the snapshot both failed: a group, which no one catches."""
+
+    def fill(operation: str, name: str) -> None:
+        if operation == "rename" and "snapshot" in name:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    store = FileStore(
+        tmp_path, member=1, name="coordlib", system=FakeSystem(before=fill)
+    )
+    config = Config(snapshot_interval=3)
+
+    async def write() -> None:
+        async with (
+            Ensemble(store=store, config=config) as ensemble,
+            ensemble.session() as session,
+        ):
+            for i in range(100):
+                await session.create(f"/{i}")
+
+    with pytest.raises(StorageError, match="No space left"):
+        await write()

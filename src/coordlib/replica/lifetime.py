@@ -30,7 +30,7 @@ async def run_member(
 
     Cancelling the user's block must not stop the member before the block has
     cleaned up; so once it runs it is shielded. Its failure is also added to
-    ``failures``.
+    ``failures``: the first, where one part took others with it.
     """
     with trio.CancelScope() as scope:
 
@@ -40,6 +40,12 @@ async def run_member(
 
         try:
             await replica.run(started)
+        except ExceptionGroup as group:
+            first, *others = _leaves(group)
+            for other in others:
+                first.add_note(f"then {other!r}")
+            failures.append(first)
+            raise first from first.__cause__
         except Exception as error:
             failures.append(error)
             raise
@@ -78,8 +84,8 @@ def block_error(
     return group.derive([_innermost(ours), *others.exceptions])
 
 
-def _leaves(error: BaseException) -> Iterator[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
+def _leaves(error: Exception) -> Iterator[Exception]:
+    if isinstance(error, ExceptionGroup):
         for part in error.exceptions:
             yield from _leaves(part)
     else:
