@@ -74,6 +74,7 @@ class Process:
 
     member: MemberId
     voters: frozenset[MemberId]
+    everybody: list[MemberId]
     profile: Profile
     kernel: Kernel
     network: Network
@@ -129,7 +130,7 @@ class Process:
         self.network.register(self)
         self.peer.start(self.clock.now())
         self.carry_out()
-        for member in sorted(self.voters):
+        for member in self.everybody:
             if member < self.member:
                 self._dial_after(member, DIAL_PAUSE_MIN)
         self.service.start()

@@ -20,10 +20,14 @@ __all__ = ["FAULTS", "Profile", "draw_profile"]
 FAULTS = (
     "kill",
     "kill_leader",
+    "kill_would_be_leader",
     "kill_between_effects",
     "power_loss",
     "power_loss_of_all",
+    "restart_storm",
     "pause",
+    "pause_leader",
+    "flood",
     "isolate",
     "isolate_leader",
     "split",
@@ -37,10 +41,10 @@ FAULTS = (
     "clog",
     "slow_disk",
     "stalled_disk",
+    "stalled_leader_disk",
     "disk_error",
     "full_disk",
     "wipe",
-    "flood",
 )
 """Every class of fault; what they do is in ``faults``."""
 
@@ -50,7 +54,8 @@ class Profile:
     """One seed's choices. Times are microseconds unless said otherwise.
 
     Attributes:
-      members: How many, all voters.
+      members: How many voters.
+      observers: How many members besides them.
       settings: The cores' durations and bounds.
       wire: Frames pass through the codec.
       link_delay: The shortest way of a frame; some take much longer.
@@ -70,6 +75,7 @@ class Profile:
     """
 
     members: int
+    observers: int
     settings: Settings
     wire: bool
     link_delay: int
@@ -92,7 +98,7 @@ def draw_profile(random: Random, members: int | None = None) -> Profile:
 
     Args:
       random: The seed's stream for this.
-      members: How many; ``None`` draws that too.
+      members: How many voters; ``None`` draws that too.
 
     """
     choice = random.choice
@@ -110,6 +116,7 @@ def draw_profile(random: Random, members: int | None = None) -> Profile:
     )
     return Profile(
         members=members or drawn,
+        observers=choice([0, 0, 0, 1, 2]),
         settings=settings,
         wire=choice([True, False]),
         link_delay=choice([100, 1_000, 1_000, 5_000]),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import traceback
 from collections import Counter, deque
+from collections.abc import Set as AbstractSet
 
 import attrs
 
@@ -42,6 +43,9 @@ class Outcome:
       microseconds: Of simulated time.
       agreed: Transactions that were committed.
       acknowledged: Answers that clients got.
+      elections: Microseconds from a leader's end to the next epoch, where
+        everything else was well.
+      strikes: How many faults were drawn.
       faults: How often each class happened.
       marks: How often each named situation was reached.
 
@@ -56,6 +60,8 @@ class Outcome:
     microseconds: int
     agreed: int
     acknowledged: int
+    elections: tuple[int, ...]
+    strikes: int
     faults: Counter[str]
     marks: Counter[str]
 
@@ -66,18 +72,21 @@ def simulate(
     seconds: float = 10.0,
     members: int | None = None,
     timeline: deque[str] | None = None,
+    skipped: AbstractSet[int] = frozenset(),
 ) -> Outcome:
     """Play one seed.
 
     Args:
       seed: What everything is derived from.
       seconds: Of simulated time with faults; life comes after them.
-      members: How many; ``None`` lets the seed decide.
+      members: How many voters; ``None`` lets the seed decide.
       timeline: Where to keep what happened, which makes it slower.
+      skipped: Faults to leave out, by their numbers.
 
     """
     world = World(seed, members, timeline)
-    run = _Run(world)
+    faults = Faults(world, skipped)
+    run = _Run(world, faults)
     violation = ""
     try:
         run.play(round(seconds * SECOND))
@@ -97,6 +106,8 @@ def simulate(
         microseconds=kernel.now,
         agreed=len(world.oracles.agreed),
         acknowledged=world.oracles.acknowledgements,
+        elections=tuple(world.oracles.elections),
+        strikes=faults.strikes,
         faults=kernel.faults,
         marks=kernel.marks,
     )
@@ -105,12 +116,12 @@ def simulate(
 @attrs.define(eq=False)
 class _Run:
     world: World
+    faults: Faults
     _core: list[MemberId] = attrs.field(factory=list, init=False)
     _target: int = attrs.field(default=0, init=False)
 
     def play(self, duration: int) -> None:
-        world = self.world
-        faults = Faults(world)
+        world, faults = self.world, self.faults
         for member in world.seats:
             world.start(member)
         faults.start()
@@ -129,13 +140,16 @@ class _Run:
         random.shuffle(members)
         core: list[MemberId] = []
         # Who was wiped may be of it, but is no part of the quorum.
-        while members and 2 * self._remembering(core) <= len(world.seats):
+        while members and 2 * self._remembering(core) <= len(world.voters):
             core.append(members.pop())
         self._core = core
 
     def _remembering(self, core: list[MemberId]) -> int:
         images = [self.world.seats[member].image.refresh() for member in core]
-        return sum(image.metadata.seasoned for image in images)
+        return sum(
+            image.metadata.seasoned and image.member in self.world.voters
+            for image in images
+        )
 
     def _heal_core(self) -> None:
         """Repair the core; what is outside of it may be worse than gone."""

@@ -65,14 +65,15 @@ class World:
         stream = self.kernel.stream
         self.profile: Profile = draw_profile(stream("profile"), members)
         self.voters = frozenset(map(MemberId, range(1, self.profile.members + 1)))
-        self.seats = {m: self._seat(m) for m in sorted(self.voters)}
+        everybody = range(1, self.profile.members + self.profile.observers + 1)
+        self.seats = {m: self._seat(m) for m in map(MemberId, everybody)}
         self.processes: dict[MemberId, Process] = {}
         self.delays = stream("network")
         # Links that are slow for a while: by how much.
         self.clogs: dict[tuple[MemberId, MemberId], int] = {}
         self.network = Network(self.kernel, self._link_delay, stream("breaks"))
         images = {m: seat.image for m, seat in self.seats.items()}
-        self.oracles = Oracles(self.kernel, images, self.processes)
+        self.oracles = Oracles(self.kernel, self.voters, images, self.processes)
 
     def _seat(self, member: MemberId) -> Seat:
         stream = self.kernel.stream
@@ -137,6 +138,7 @@ class World:
         process = Process(
             member,
             self.voters,
+            list(self.seats),
             self.profile,
             self.kernel,
             self.network,
@@ -193,6 +195,21 @@ class World:
             if process.role.leader == process.member and process.role.epoch
         ]
         return self.processes[max(leading)[1]] if leading else None
+
+    def is_healthy(self) -> bool:
+        """Tell whether everybody is well and everything is fast."""
+        return (
+            len(self.processes) == len(self.seats)
+            and not self.network.cuts
+            and not self.clogs
+            and all(
+                seat.slowness == 1
+                and seat.stalled_until <= self.kernel.now
+                and not (seat.disk.full or seat.disk.fail)
+                and not (seat.process is None or seat.process.paused)
+                for seat in self.seats.values()
+            )
+        )
 
     def check_recovery(self, process: Process) -> None:
         """A restart right now would lead to the same tree."""
