@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from coordlib import Cause, Create
-from coordlib.errors import BadArgumentsError, ErrorCode
+from coordlib.errors import BadArgumentsError, ConnectionLossError, ErrorCode
 from coordlib.ids import SessionId
 from coordlib.replica.requests import Outstanding
 from coordlib.replica.waiter import Waiter
@@ -226,3 +226,19 @@ def test_what_was_never_sent_can_be_withdrawn() -> None:
     assert len(outstanding) == 1
     assert outstanding.take_unsent(1.0) == []
     assert not outstanding.has_unsent
+
+
+async def test_a_snapshot_without_the_session_does_not_say_that_nothing_changed() -> (
+    None
+):
+    """Sent again, it was refused: the session is over. It may have been applied."""
+    outstanding, tree = new_outstanding(), DataTree()
+    written = add(outstanding, A, 1)
+    outstanding.take_unsent(1.0)
+
+    outstanding.restored(tree)
+
+    assert is_answered(written)
+    with pytest.raises(ConnectionLossError):
+        await written.wait()
+    assert len(outstanding) == 0

@@ -19,7 +19,7 @@ from collections.abc import Callable
 import attrs
 import trio
 
-from coordlib.errors import BadArgumentsError
+from coordlib.errors import BadArgumentsError, ConnectionLossError
 from coordlib.ids import SessionId
 from coordlib.tree import Applied, DataTree, OpenSession, Operation, encode_request
 
@@ -175,11 +175,17 @@ class Outstanding:
             request.finish(applied)
 
     def restored(self, tree: DataTree) -> None:
-        """Look for outcomes in a tree that was replaced by a snapshot."""
+        """Look for outcomes in a tree that was replaced by a snapshot.
+
+        A session that is over took its outcomes along.
+        """
         for request in list(self._by_key.values()):
             outcome = _outcome_in(tree, request)
             if outcome is not None:
                 self.applied(outcome)
+            elif request.session and tree.session(request.session) is None:
+                self._pop(request.session, request.cxid)
+                request.fail(ConnectionLossError("the session ended meanwhile"))
 
     def end_session(self, session: SessionId, error: Callable[[], Exception]) -> None:
         """Fail what ``session`` still asks for."""
