@@ -97,9 +97,12 @@ class Leader:
 
         Who made them goes on waiting and does not ask twice.
         """
-        if self.epoch:
-            return {}
-        return {member: follower.info for member, follower in self._followers.items()}
+        infos = {member: follower.info for member, follower in self._followers.items()}
+        return {m: i for m, i in infos.items() if not self._answers(i)}
+
+    def _answers(self, info: FollowerInfo) -> bool:
+        """Tell whether the epoch, if there is one yet, was offered."""
+        return bool(self.epoch) and info.accepted_epoch <= self.epoch
 
     def link_down(self, member: MemberId, now: float) -> None:
         """Forget the follower; without a quorum of them, lead no longer."""
@@ -206,7 +209,7 @@ class Leader:
         self._barriers.forget(member)
         if not self.epoch:
             self._advance(now)
-        elif info.accepted_epoch > self.epoch:
+        elif not self._answers(info):
             # It promised an epoch that never came to be; only a later one than
             # that can take it in. Rare, and an election is quick.
             self.ended = f"member {member} has promised epoch {info.accepted_epoch}"
