@@ -93,6 +93,16 @@ def test_a_search_beyond_its_budget_does_not_know() -> None:
     assert verdict(*attempts, impossible) is False
 
 
+def test_what_was_tried_is_not_tried_again() -> None:
+    writes = [write(1, 1, 10) for _ in range(8)]
+
+    found = linearize([*writes, read(7, 11, 12)], RegisterModel())
+
+    # Each set of them, and each that may be next: not each of 8! orders.
+    assert found.linearizable is False
+    assert found.steps <= 9 * 2**8
+
+
 def explained(attempts: Sequence[Register]) -> bool:
     """Try every order of all subsets that hold the answered ones."""
     return any(

@@ -50,7 +50,8 @@ async def test_each_call_is_noted_with_its_answer() -> None:
         stat = await client.set("/a", b"1", version=0)
         assert await client.get("/a") == (b"1", stat)
         assert await client.exists("/b") is None
-        assert await client.get_children("/") == ["a"]
+        names = await client.get_children("/")
+        names.clear()
         await client.sync()
         assert await client.multi([Check("/a", 1), Create("/b")]) == [None, "/b"]
         await client.delete("/a", version=1)

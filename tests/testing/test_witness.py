@@ -203,6 +203,26 @@ def test_overlapping_writes_may_have_any_order(scene: Scene) -> None:
     assert scene.rules() == []
 
 
+def test_calls_that_touch_at_one_moment_overlap(scene: Scene) -> None:
+    early = scene.early
+    scene.story.calls.remove(scene.stale)
+    early.called, early.returned = scene.late.returned, scene.late.returned + 0.1
+    early.zxid = scene.late.zxid
+
+    assert scene.rules() == []
+
+
+def test_what_a_dead_session_asked_for_is_refused_after_its_answer() -> None:
+    story = Story()
+    anna = story.open(b"anna")
+    call = story.begin(anna, Create("/x"))
+    story.world.close(anna)
+    story.history.end(call, Refusal(ErrorCode.SESSION_EXPIRED), story.world.tree.zxid)
+    story.do(call)
+
+    assert check_history(story.calls, story.log) == []
+
+
 def test_who_is_answered_sees_his_write(scene: Scene) -> None:
     scene.late.zxid = scene.early.zxid
 

@@ -99,6 +99,15 @@ def test_a_read_without_a_sync_may_be_stale(story: Story) -> None:
     assert verdict(story) is True
 
 
+def test_a_synced_read_may_miss_what_came_after_its_sync(story: Story) -> None:
+    story.sync(BEN)
+    read = story.read(BEN, Get("/"))
+    late = story.write(ANNA, Set("/", b"late"))
+    read.called, read.returned = late.returned + 1, late.returned + 2
+
+    assert verdict(story) is True
+
+
 def test_an_overlapping_sync_does_not_make_a_read_synced(story: Story) -> None:
     *_, before, last = calls_of(story, Get("/"))
     last.result = before.result

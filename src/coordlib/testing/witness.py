@@ -255,10 +255,9 @@ class _Check:
                 detail = f"{format_zxid(call.zxid)} after {format_zxid(everybody)}"
                 self._report(Rule.STALE_SYNC, call, detail)
             return
-        key = call.session, call.cxid
-        if self._claims.get(key) is not call or key not in self._places:
+        place = self._places.get((call.session, call.cxid))
+        if place is None:
             return
-        place = self._places[key]
         if place <= everybody:
             detail = f"{format_zxid(place)} after {format_zxid(everybody)}"
             self._report(Rule.BEFORE_CALLED, call, detail)
