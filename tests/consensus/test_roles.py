@@ -19,6 +19,7 @@ from coordlib.consensus import (
     Deliver,
     Effect,
     FollowerInfo,
+    Halt,
     History,
     InstallSnapshot,
     LeaderInfo,
@@ -40,7 +41,16 @@ from coordlib.consensus import (
     UpToDate,
     Vote,
 )
-from coordlib.ids import NO_EPOCH, NO_MEMBER, NO_ZXID, Epoch, MemberId, Zxid, make_zxid
+from coordlib.ids import (
+    EPOCH_MAX,
+    NO_EPOCH,
+    NO_MEMBER,
+    NO_ZXID,
+    Epoch,
+    MemberId,
+    Zxid,
+    make_zxid,
+)
 
 ONE, TWO, THREE = MemberId(1), MemberId(2), MemberId(3)
 LINK_TO = {ONE: 11, TWO: 12, THREE: 13}
@@ -347,3 +357,16 @@ def test_a_frozen_leader_does_not_keep_others_from_choosing_another() -> None:
     peer.on_deadline(1.0)
 
     assert of(peer.drain(), RoleChanged)[-1] == RoleChanged(Role.LEADING, NO_EPOCH, TWO)
+
+
+def test_an_epoch_after_which_there_is_none_halts_nobody_but_its_own_member() -> None:
+    """A member with a bug would end every leader, one after the other."""
+    peer = leader(Z[1])
+    peer.link_up(LINK_TO[TWO], TWO, 0.0)
+    peer.drain()
+
+    effects = say(peer, TWO, looking(TWO, Z[1]), follower_info(accepted=EPOCH_MAX))
+
+    assert [close.link for close in of(effects, Close)] == [LINK_TO[TWO]]
+    assert of(effects, RoleChanged) == []
+    assert of(effects, Halt) == []

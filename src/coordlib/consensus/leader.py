@@ -205,6 +205,11 @@ class Leader:
         notification = self.core.notified.get(member)
         if notification is not None and info.number < notification.number:
             return
+        if info.accepted_epoch >= EPOCH_MAX:
+            # It is broken: so many elections cannot be.
+            self.link_down(member, now)
+            self.core.close(member, "no epoch is later than the one it promised")
+            return
         self._followers[member] = Follower(info, now)
         self._barriers.forget(member)
         if not self.epoch:
