@@ -339,6 +339,21 @@ async def test_a_bug_in_the_thread_ends_the_run_too(path: Path) -> None:
     store.close()
 
 
+async def test_a_bug_in_what_is_told_ends_the_run_too(path: Path) -> None:
+    """It ended trio itself, and the whole program with it."""
+    store = store_at(path)
+    store.recover()
+    store.submit(Write(1, [(EntryKind.TRANSACTION, 1, b"")]))
+
+    def fail(_io: int) -> None:
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        await store.run(fail)
+
+    store.close()
+
+
 # The thread.
 
 

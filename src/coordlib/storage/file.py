@@ -72,7 +72,7 @@ class FileStore:
     _token: trio.lowlevel.TrioToken | None = attrs.field(default=None, init=False)
     _thread: threading.Thread | None = attrs.field(default=None, init=False)
     _stopping: bool = attrs.field(default=False, init=False)
-    # What ended the thread, unless it was asked to stop.
+    # What ended the run, unless it was cancelled.
     _error: BaseException | None = attrs.field(default=None, init=False)
     _saving: trio.Lock = attrs.field(factory=trio.Lock, init=False)
     _publish: _Publish | None = attrs.field(default=None, init=False)
@@ -129,9 +129,19 @@ class FileStore:
         assert self._log is not None, "recover first"
         self._token = trio.lowlevel.current_trio_token()
         ended = trio.Event()
+
+        def report(io: int) -> None:
+            # What leaves a callback of trio's ends the whole program.
+            try:
+                if not ended.is_set():
+                    on_durable(io)
+            except BaseException as error:  # noqa: BLE001 - raised below
+                self._error = error
+                ended.set()
+
         thread = threading.Thread(
             target=self._main,
-            args=(self._log, on_durable, ended.set),
+            args=(self._log, report, ended.set),
             name=f"coordlib log {self._path}",
             daemon=True,
         )
@@ -149,7 +159,7 @@ class FileStore:
                 await trio.to_thread.run_sync(thread.join, _JOIN_TIMEOUT)
             if self._publish is not None:
                 self._publish.settled.set()
-        assert self._error is not None, "only an error ends the thread"
+        assert self._error is not None, "only an error ends the run"
         raise self._error
 
     async def save_snapshot(self, zxid: int, body: bytes) -> None:
