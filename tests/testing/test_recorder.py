@@ -134,6 +134,14 @@ async def test_a_cancelled_write_is_unknown() -> None:
 
 
 @in_virtual_time
+async def test_without_a_running_member_there_is_no_committed_log() -> None:
+    async with MemoryEnsemble(1) as members:
+        await members.crash(1)
+        with pytest.raises(ValueError, match="no member runs"):
+            committed_log(members)
+
+
+@in_virtual_time
 async def test_who_is_cut_off_is_refused_and_then_does_not_know() -> None:
     history = History()
     async with MemoryEnsemble(3) as members, members[1].session(timeout=3) as session:

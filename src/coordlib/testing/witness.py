@@ -93,10 +93,13 @@ def committed_log(members: MemoryEnsemble) -> list[tuple[int, Transaction]]:
     """Return everything that the members have agreed upon and applied.
 
     Raises:
-      ValueError: No disk holds all of it any more; see :func:`decode_log`.
+      ValueError: No member runs, or no disk holds all of it any more; see
+        :func:`decode_log`.
 
     """
-    last = max((ensemble.tree.zxid for ensemble in members.values()), default=0)
+    if not members:
+        raise ValueError("no member runs, so nobody knows what was agreed upon")
+    last = max(ensemble.tree.zxid for ensemble in members.values())
     logs = [disk.read() for disk in members.disks.values()]
     # Some disks may lag behind the majority, or begin with a snapshot.
     whole = [r for r in logs if not r.base and r.records and r.records[-1][0] >= last]
