@@ -297,8 +297,7 @@ class World:
     def pass_time(self, seconds: float) -> None:
         self.now += seconds
         for member in sorted(self.members):
-            deadline = self.members[member].peer.next_deadline()
-            if deadline is not None and deadline <= self.now:
+            if self.members[member].peer.next_deadline() <= self.now:
                 self.members[member].peer.on_deadline(self.now)
                 self._perform(member)
 

@@ -10,7 +10,7 @@ import attrs
 import pytest
 
 from consensus_world import World
-from coordlib.consensus import Role, Settings, Truncate
+from coordlib.consensus import Notification, Role, Settings, Truncate
 from coordlib.ids import MemberId, epoch_of
 
 ONE, TWO, THREE, FOUR = MemberId(1), MemberId(2), MemberId(3), MemberId(4)
@@ -233,6 +233,41 @@ def test_who_asked_to_follow_need_not_ask_again_when_the_candidate_starts_over()
     settle_among((ONE, TWO, FOUR), world, rounds=10)
 
     assert world.leader() == FOUR
+
+
+def lose_power(world: World, member: MemberId) -> None:
+    """End a member's process; nobody is told, so its links look alive."""
+    del world.members[member]
+    for wire in world.wires.values():
+        wire.clear()
+
+
+def test_who_looks_finds_out_that_a_link_is_dead_by_sending_something() -> None:
+    """1 looks, and 2's host is gone; only 2 would have dialled anew."""
+    world = World(3)
+    world.start(ONE)
+    world.start(TWO)
+    link = world.connect(ONE, TWO)
+    lose_power(world, TWO)
+
+    world.pass_time(0.1)
+    assert not world.wires[link, ONE]
+
+    world.pass_time(1.0)
+    assert [type(message) for message in world.wires[link, ONE]] == [Notification]
+
+
+def test_a_leader_finds_out_that_the_link_to_a_stranger_is_dead() -> None:
+    """2's host is gone before 2 asked to follow: it is missed by nobody."""
+    world = founded()
+    world.crash(TWO)
+    world.start(TWO)
+    link = world.connect(TWO, THREE)
+    lose_power(world, TWO)
+
+    world.pass_time(0.1)
+
+    assert [type(message) for message in world.wires[link, THREE]] == [Notification]
 
 
 def test_a_leader_whose_disk_stalls_gives_up_the_lead() -> None:

@@ -204,6 +204,15 @@ class Core:
         if self._last is not None:
             self.send(member, self._last, self._after(self._last))
 
+    def remind(self, members: Iterable[MemberId]) -> None:
+        """Tell members again what this member does, which tells them nothing new.
+
+        A link over which nothing is sent may be long dead: only who sends
+        something learns that the other end is gone.
+        """
+        for member in members:
+            self.greet(member)
+
     def _after(self, notification: Notification) -> int:
         return self.last_io if notification.vote is not None else 0
 

@@ -169,6 +169,7 @@ class Leader:
             if now - follower.heard > silence:
                 self._drop(member, "the learner is silent")
         core.broadcast(self._followers, Ping(self._barriers.next_number()))
+        core.remind([m for m in core.link_of if m not in self._followers])
         self._check_quorum(now)
         waiting = core.disk_waits_since
         if waiting is not None and now - waiting > silence:

@@ -40,7 +40,9 @@ class Looking:
     avoid: MemberId | None = None
     # Who asked to follow us already; handed on if we lead.
     infos: dict[MemberId, FollowerInfo] = attrs.field(factory=dict)
-    _deadline: float | None = None
+    # Silent voters are still waited for.
+    _waiting: bool = True
+    _deadline: float = 0.0
 
     def start(self, now: float) -> None:
         """Enter the role."""
@@ -56,14 +58,17 @@ class Looking:
         """Forget the member."""
         self.infos.pop(member, None)
 
-    def next_deadline(self) -> float | None:
-        """Return when silent voters are waited for no longer."""
+    def next_deadline(self) -> float:
+        """Return when silent voters are waited for no longer, or reminded."""
         return self._deadline
 
     def on_deadline(self, now: float) -> None:
         """Wait no longer, now or later, for voters that are linked but silent."""
-        if self._deadline is not None and now >= self._deadline:
-            self._deadline = None
+        if now >= self._deadline:
+            if not self._waiting:
+                self.core.remind(self.core.link_of)
+            self._waiting = False
+            self._deadline = now + self.core.settings.silence_timeout
             self.avoid = None
 
     def decide(self) -> Decision:
@@ -96,6 +101,6 @@ class Looking:
         everybody_voted = voted >= core.quorum.voters & core.link_of.keys()
         if not candidates or not core.quorum.contains(voted):
             return None
-        if not everybody_voted and self._deadline is not None:
+        if not everybody_voted and self._waiting:
             return None
         return max(candidates).member

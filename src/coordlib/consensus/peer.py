@@ -177,8 +177,8 @@ class Peer:
         effects, self._core.effects = self._core.effects, []
         return effects
 
-    def next_deadline(self) -> float | None:
-        """Return when to call :meth:`on_deadline`, or ``None``: not at all."""
+    def next_deadline(self) -> float:
+        """Return when to call :meth:`on_deadline`."""
         return self._role.next_deadline()
 
     def statistics(self) -> PeerStatistics:

@@ -9,7 +9,6 @@ the replica's business, see :class:`StateMachine`.
 from __future__ import annotations
 
 import logging
-import math
 from collections import deque
 from collections.abc import Iterable, Sequence
 from functools import partial
@@ -260,10 +259,7 @@ class Driver:
     async def _keep_time(self) -> None:
         """Call the core when something is due."""
         while True:
-            deadline = self.peer.next_deadline()
-            with trio.CancelScope(
-                deadline=math.inf if deadline is None else deadline
-            ) as self._timer:
+            with trio.CancelScope(deadline=self.peer.next_deadline()) as self._timer:
                 await trio.sleep_forever()
             # If our own loop was held up, signs of life wait in the sockets:
             # the readers take them first.
@@ -286,7 +282,7 @@ class Driver:
             self._busy = False
         deadline = self.peer.next_deadline()
         # A later deadline needs nothing: the timer looks again when it wakes.
-        if deadline is not None and deadline < self._timer.deadline:
+        if deadline < self._timer.deadline:  # noqa: PLR1730 - setting it is not free
             self._timer.deadline = deadline
 
     def _carry_out_one(self, effect: Effect) -> None:  # noqa: C901, PLR0912 - one match over all effects
