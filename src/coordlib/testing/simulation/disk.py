@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from random import Random
 
 import attrs
@@ -74,13 +75,14 @@ class Disk:
       calls_left: After so many changing calls the program ends; ``None``: never.
       fail: The call that fails next, and how; removed when it did.
       full: Every write fails for want of space.
-      short_writes: A write may take only a beginning.
+      takes_less: Asked before a write, whether it takes only a beginning.
       reorders: A power loss may keep a later page of one write and lose an
         earlier one.
 
     """
 
     _random: Random
+    takes_less: Callable[[], bool]
     names: dict[str, File] = attrs.field(factory=dict, init=False)
     durable_names: dict[str, File] = attrs.field(factory=dict, init=False)
     version: int = attrs.field(default=0, init=False)
@@ -88,7 +90,6 @@ class Disk:
     calls_left: int | None = attrs.field(default=None, init=False)
     fail: tuple[str, int] | None = attrs.field(default=None, init=False)
     full: bool = attrs.field(default=False, init=False)
-    short_writes: bool = attrs.field(default=False, init=False)
     reorders: bool = attrs.field(default=False, init=False)
     _changes: list[_Change] = attrs.field(factory=list, init=False)
     _open: dict[int, File] = attrs.field(factory=dict, init=False)
@@ -138,7 +139,7 @@ class Disk:
         if self.full:
             raise OSError(errno.ENOSPC, "no space left on the simulated disk")
         count = len(data)
-        if self.short_writes and count > 1 and chance(self._random, 0.1):
+        if count > 1 and self.takes_less():
             count = self._random.randrange(1, count)
         file = self._open[fd]
         content = bytes(data[:count])
@@ -192,21 +193,30 @@ class Disk:
         self._open.clear()
         self.calls_left = None
 
-    def lose_power(self) -> None:
-        """Forget what the disk had not got, each piece by chance."""
+    def lose_power(self) -> list[str]:
+        """Forget what the disk had not got, each piece by chance.
+
+        Returns:
+          What that did: names and bytes may be lost, bytes torn.
+
+        """
         self.end_of_program()
         # Mostly of one kind, since the interesting cases are the extreme ones.
         kept = self._random.choice([0.0, 0.5, 0.5, 1.0])
         names = dict(self.durable_names)
+        done: list[str] = []
         for change in self._changes:
             if chance(self._random, kept):
                 _change(names, change)
+            else:
+                done.append("lost-a-name")
         self._changes.clear()
         self.names, self.durable_names = names, dict(names)
         for file in names.values():
-            self._settle_by_chance(file, kept)
+            done += self._settle_by_chance(file, kept)
         self.version += 1
         self.rewritten += 1
+        return done
 
     def wipe(self) -> None:
         """Be a new disk."""
@@ -218,20 +228,25 @@ class Disk:
 
     def copy(self) -> Disk:
         """Return a disk with the same content and no faults."""
-        other = Disk(Random(0))
+        other = Disk(Random(0), lambda: False)
         for name, file in self.names.items():
             other.names[name] = File(bytearray(file.seen), bytearray(file.seen))
         other.durable_names = dict(other.names)
         return other
 
-    def _settle_by_chance(self, file: File, kept: float) -> None:
+    def _settle_by_chance(self, file: File, kept: float) -> list[str]:
+        done: list[str] = []
         for offset, data in file.pending:
             if chance(self._random, kept):
                 _carry_out(file.durable, offset, data)
             elif data is not None and chance(self._random, 0.5):
+                done.append("tore-bytes")
                 _carry_out(file.durable, offset, self._torn(data))
+            else:
+                done.append("lost-bytes")
         file.pending.clear()
         file.seen = bytearray(file.durable)
+        return done
 
     def _torn(self, data: bytes) -> bytes:
         """Return what may be left of one write."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Callable
 
 import attrs
 
@@ -57,6 +58,7 @@ class Image:
     member: MemberId
     disk: Disk
     identity: Identity
+    mark: Callable[[str], None]
     metadata: Metadata = attrs.field(factory=Metadata, init=False)
     records: dict[int, bytes] = attrs.field(factory=dict, init=False)
     last: int = attrs.field(default=0, init=False)
@@ -155,7 +157,8 @@ class Image:
                 f"member {self.member} wrote {metadata} after {known}",
             )
         self.metadata = metadata
-        if metadata.seasoned:
+        if metadata.seasoned and self.forgotten:
+            self.mark("wiped.synchronised")
             self.forgotten.clear()
 
     def _check_base(self, zxid: int) -> None:

@@ -31,6 +31,10 @@ def chance(random: Random, probability: float) -> bool:
     return random.random() < probability
 
 
+# The stream of sites that are not active.
+_NEVER = Random(0)
+
+
 class Violation(Exception):  # noqa: N818 - what a simulation is looking for
     """An oracle was contradicted.
 
@@ -68,6 +72,8 @@ class Kernel:
       events: How many have happened.
       marks: How often each named situation was reached.
       faults: How often each class of fault happened.
+      oddities: How often each site of :meth:`oddly` did something.
+      is_odd: Whether they may.
       timeline: What happened, for people; ``None`` when nobody looks.
 
     """
@@ -78,6 +84,9 @@ class Kernel:
     events: int = attrs.field(default=0, init=False)
     marks: Counter[str] = attrs.field(factory=Counter, init=False)
     faults: Counter[str] = attrs.field(factory=Counter, init=False)
+    oddities: Counter[str] = attrs.field(factory=Counter, init=False)
+    is_odd: bool = attrs.field(default=True, init=False)
+    _sites: dict[str, Random] = attrs.field(factory=dict, init=False)
     _heap: list[tuple[int, float, int, Owner | None, Callable[[], None]]] = attrs.field(
         factory=list, init=False
     )
@@ -155,3 +164,19 @@ class Kernel:
     def mark(self, name: str) -> None:
         """Count a named situation."""
         self.marks[name] += 1
+
+    def oddly(self, site: str, probability: float = 0.25) -> bool:
+        """Tell whether to do something rare but allowed here, and count it.
+
+        A quarter of all sites are active in a seed (FoundationDB's BUGGIFY).
+        """
+        if not self.is_odd:
+            return False
+        stream = self._sites.get(site)
+        if stream is None:
+            found = self.stream(f"odd/{site}")
+            stream = self._sites[site] = found if chance(found, 0.25) else _NEVER
+        if stream is _NEVER or not chance(stream, probability):
+            return False
+        self.oddities[site] += 1
+        return True

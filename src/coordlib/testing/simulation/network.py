@@ -20,6 +20,9 @@ from coordlib.replica.wire import Body
 
 from .kernel import Kernel, Owner
 
+# Enough to be a burst when the cut ends.
+_MANY = 20
+
 __all__ = ["Connection", "End", "Network", "NetworkUser"]
 
 Frame = bytes | Body
@@ -133,6 +136,8 @@ class Network:
         self._connections.append(connection)
         accepting.is_open = True
         delay = self.delay(accepter.member, dialler.member)
+        if self.kernel.oddly("network.late-dialler"):
+            delay += 300_000
         accepting.last_arrival = self.kernel.now + delay
         self.kernel.after(delay, dialler, partial(self._connected, dialling))
         accepter.link_up(accepting)
@@ -140,6 +145,8 @@ class Network:
     def _connected(self, end: End) -> None:
         end.is_open = True
         end.user.link_up(end)
+        if self.kernel.oddly("network.break-at-once", 0.1):
+            self.break_link(end, half=False)
 
     def send(self, end: End, frame: Frame | None) -> None:
         """Send; ``None`` closes. It is too late for that on a closed end."""
@@ -164,6 +171,8 @@ class Network:
         other = end.other
         if self.is_cut(end.user.member, other.user.member):
             end.held += 1
+            if end.held == _MANY:
+                self.kernel.mark("link.many-frames-held-back")
             return
         frame = end.flight.popleft()
         if not other.is_open:
@@ -176,6 +185,8 @@ class Network:
 
     def _reset(self, closed: End) -> None:
         """Tell the far end, which sent something, that nobody is here."""
+        if self.kernel.oddly("network.lost-reset"):
+            return
         end = closed.other
         if end.is_open:
             delay = self.delay(closed.user.member, end.user.member)
@@ -183,6 +194,7 @@ class Network:
 
     def _broken(self, end: End) -> None:
         if end.is_open and not self.is_cut(end.other.user.member, end.user.member):
+            self.kernel.mark("link.reset-by-nobody")
             self.drop(end)
             end.user.link_down(end)
 
@@ -220,6 +232,8 @@ class Network:
     def _lose_tail(self, end: End) -> None:
         """Lose the end of what is under way, since it leaves in pieces."""
         kept = self._random.randint(0, len(end.flight))
+        if len(end.flight) > kept:
+            self.kernel.mark("link.lost-frames")
         while len(end.flight) > kept:
             end.flight.pop()
         end.held = min(end.held, kept)

@@ -28,7 +28,7 @@ from coordlib.consensus import (
 )
 from coordlib.consensus.history import follows
 from coordlib.errors import ErrorCode
-from coordlib.ids import MemberId, Zxid, epoch_of, format_zxid
+from coordlib.ids import MemberId, Zxid, counter_of, epoch_of, format_zxid
 from coordlib.replica.wire import Confirm
 from coordlib.tree import Applied, Cause, DataTree, Refused, SessionOpened
 
@@ -83,7 +83,6 @@ class Oracles:
     # Which zxid carried out a request; which one ended a session.
     _effects: dict[tuple[int, int], int] = attrs.field(factory=dict, init=False)
     _ended: dict[int, int] = attrs.field(factory=dict, init=False)
-    _owners: dict[int, bytes] = attrs.field(factory=dict, init=False)
     _touches: dict[tuple[bytes, int], int] = attrs.field(factory=dict, init=False)
 
     # --- what leaves a member ---
@@ -114,8 +113,9 @@ class Oracles:
                 holds = metadata.current_epoch >= epoch
             case AckEpoch(epoch, promised):
                 holds = metadata.accepted_epoch >= epoch
-                if promised:
-                    self._check_promise(process, epoch)
+                link = process.links.get(send.links[0])
+                if promised and link is not None:
+                    self._check_promise(process, epoch, link.other.user.member)
             case LeaderInfo(epoch) | FollowerInfo(accepted_epoch=epoch):
                 holds = metadata.accepted_epoch >= epoch
             case Notification(vote=vote) if vote is not None:
@@ -126,9 +126,8 @@ class Oracles:
         if not holds:
             self._fail("durable-claim", process, f"sends {message}", image)
 
-    def _check_promise(self, process: Process, epoch: int) -> None:
+    def _check_promise(self, process: Process, epoch: int, leader: MemberId) -> None:
         """Nobody promises an epoch to two leaders, however often he restarts."""
-        leader = process.role.leader
         known = self._promises.setdefault((process.member, epoch), leader)
         if known != leader:
             raise Violation(
@@ -227,6 +226,10 @@ class Oracles:
                 f"member {process.member} delivers {format_zxid(zxid)}, which only "
                 f"members {copies} have on disk",
             )
+        if process.role.epoch != epoch_of(zxid):
+            self.kernel.mark("agreed.by-a-later-leader")
+        if counter_of(zxid) == process.profile.settings.counter_max:
+            self.kernel.mark("epoch.used-up")
         self.agreed.append((Zxid(zxid), payload))
         self._place[zxid] = len(self.agreed)
         self.kernel.record(zxid, len(payload))
@@ -238,8 +241,8 @@ class Oracles:
             self.captured(process.tree)
         if process.position < len(self.agreed):
             return
-        if isinstance(applied.result, SessionOpened):
-            self._owners[applied.result.session] = applied.result.owner
+        if isinstance(applied.result, SessionOpened) and applied.duplicate:
+            self.kernel.mark("session.opened-twice")
         if applied.closed:
             self._check_end(applied)
         if applied.session:
@@ -252,9 +255,12 @@ class Oracles:
             and applied.result.code is ErrorCode.SESSION_EXPIRED
         )
         if applied.session in self._ended and applied.closed != applied.session:
+            self.kernel.mark("request.after-its-session")
             if not expired:
                 raise Violation("ended-session", f"{key} has an effect after its end")
-        elif not applied.duplicate and not expired:
+        elif applied.duplicate:
+            self.kernel.mark("request.dropped-as-done")
+        elif not expired:
             first = self._effects.setdefault(key, applied.zxid)
             if first != applied.zxid:
                 raise Violation(
@@ -267,6 +273,7 @@ class Oracles:
         """Who keeps a session knows of its end before the ensemble carries it out."""
         self._ended[applied.closed] = applied.zxid
         if applied.cause is not Cause.EXPIRED:
+            self.kernel.mark("session.closed")
             return
         self.kernel.mark("session.expired")
         for process in self.process_of.values():

@@ -127,6 +127,8 @@ class Process:
             settings=self.profile.settings,
         )
         self.position = self.oracles.restored(self, "recovered")
+        if self.kernel.oddly("process.ends-at-start", 0.1):
+            self.kernel.after(0, self, partial(self._end_oddly, "at its start"))
         self.network.register(self)
         self.peer.start(self.clock.now())
         self.carry_out()
@@ -147,6 +149,10 @@ class Process:
 
     def _dial_after(self, member: MemberId, pause: float) -> None:
         delay = round(pause * SECOND * self.clock.random.uniform(0.5, 1.0))
+        if self.kernel.oddly("dial.late"):
+            delay += 300_000
+        if self.kernel.oddly("dial.at-once"):
+            delay = 1
         self.kernel.after(delay, self, partial(self._dial, member, pause))
 
     def _dial(self, member: MemberId, pause: float) -> None:
@@ -179,6 +185,7 @@ class Process:
         self.peer.link_up(end.number, end.other.user.member, self.clock.now())
         self.carry_out()
         if older is not None and older.is_open:
+            self.kernel.mark("link.replaced")
             self.network.close(older)
             self._forget(older)
 
@@ -244,10 +251,9 @@ class Process:
         self.service.saving = False
 
     def _set_timer(self) -> None:
-        deadline = self.peer.next_deadline()
-        if deadline is None:
-            return
-        at = max(self.kernel.now + 1, self.clock.when(deadline))
+        at = max(self.kernel.now + 1, self.clock.when(self.peer.next_deadline()))
+        if self.kernel.oddly("process.late-timer", 0.02):
+            at += 200_000
         if self._timer_at <= self.kernel.now or at < self._timer_at:
             self._timer_at = at
             self.kernel.after(at - self.kernel.now, self, partial(self._on_timer, at))
@@ -284,16 +290,27 @@ class Process:
         while effects := self.peer.drain():
             for effect in effects:
                 if self.fuse >= 0:
-                    self._burn()
+                    self._burn(effect)
                 self._carry_out_one(effect)
+                self._may_end_after(effect)
         self._busy = False
         self._set_timer()
 
-    def _burn(self) -> None:
+    def _burn(self, effect: Effect) -> None:
         self.fuse -= 1
         if self.fuse < 0:
-            self.die("killed between two effects")
-            raise Crashed
+            self.kernel.mark(f"killed-before.{type(effect).__name__}")
+            self._end_oddly("between two effects")
+
+    def _end_oddly(self, when: str) -> None:
+        self.die(f"killed {when}")
+        raise Crashed
+
+    def _may_end_after(self, effect: Effect) -> None:
+        """End where it hurts, now and then: after what is rare."""
+        name = _RARE.get(type(effect))
+        if name is not None and self.kernel.oddly(f"process.ends-after-{name}", 0.05):
+            self._end_oddly(f"after {name}")
 
     def _carry_out_one(self, effect: Effect) -> None:  # noqa: C901, PLR0912 - one match over all effects
         match effect:
@@ -363,6 +380,8 @@ class Process:
         self.oracles.captured(self.tree)
         self._plans[link] = "snap"
         step = self.profile.piece_bytes
+        if self.kernel.oddly("snapshot.tiny-pieces"):
+            step = 17
         for offset in range(0, len(body), step):
             part = body[offset : offset + step]
             self.say(end, SnapshotPiece(zxid, len(body), offset, part))
@@ -381,3 +400,13 @@ class Process:
                 self.kernel.say(f"member {self.member} closes link {link}: {why}")
             self.network.close(end)
             self._forget(end)
+
+
+_RARE: dict[type[Effect], str] = {
+    Cut: "cut",
+    SaveMetadata: "save",
+    InstallSnapshot: "install",
+    SendSnapshot: "send-snapshot",
+    RoleChanged: "role-change",
+    Close: "close",
+}

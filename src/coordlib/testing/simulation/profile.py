@@ -70,7 +70,6 @@ class Profile:
       skew: Clocks run at most this much faster or slower.
       fault_pause: Between two faults, on average.
       faults: Which there are, and how often relative to each other.
-      short_writes: Disks take less than they are given.
 
     """
 
@@ -90,7 +89,6 @@ class Profile:
     skew: float
     fault_pause: int
     faults: dict[str, float]
-    short_writes: bool
 
 
 def draw_profile(random: Random, members: int | None = None) -> Profile:
@@ -131,7 +129,6 @@ def draw_profile(random: Random, members: int | None = None) -> Profile:
         skew=choice([0.0, 0.01, 0.05]),
         fault_pause=choice([20_000, 100_000, 400_000]),
         faults=_draw_faults(random),
-        short_writes=choice([True, False]),
     )
 
 

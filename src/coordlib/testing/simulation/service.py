@@ -138,6 +138,13 @@ class Service:
 
         request = self.submit(NO_SESSION, self.next_cxid(), operation, opened)
 
+    def open_again(self, nonce: bytes) -> None:
+        """Ask for the same session a second time, as after a lost answer."""
+        process = self.process
+        timeout = round(process.profile.session_timeout * 1000)
+        operation = OpenSession(nonce, process.incarnation, timeout)
+        self.submit(NO_SESSION, self.next_cxid(), operation, _ignore)
+
     def close_session(self, session: SessionId, cause: Cause) -> None:
         """Have a session closed."""
         self.kept.pop(session, None)
@@ -160,13 +167,25 @@ class Service:
         if not self.serving:
             return
         now = process.clock.now()
+        oddly = process.kernel.oddly
+        if oddly("service.late-flush", 0.02):
+            self._flushing = True
+            process.kernel.after(50_000, process, self._flush)
+            return
+        if oddly("service.sends-again", 0.02):
+            self.outstanding.send_all_again()
         while bodies := self.outstanding.take_unsent(now):
             if process.role.role is Role.LEADING:
                 self._propose(bodies)
+            elif oddly("service.single-forwards"):
+                for body in bodies:
+                    self._to_leader(Forward(process.role.epoch, [body]))
             else:
                 self._to_leader(Forward(process.role.epoch, bodies))
 
     def _propose(self, requests: list[bytes]) -> None:
+        if self.process.kernel.oddly("service.proposes-twice", 0.02):
+            requests = requests + requests
         time_ms = self.process.clock.wall_ms()
         self.process.propose([stamp(request, time_ms) for request in requests])
 
@@ -180,13 +199,17 @@ class Service:
     def _beat_after(self) -> None:
         process = self.process
         delay = process.clock.delay(process.profile.settings.heartbeat_interval)
+        if process.kernel.oddly("service.late-beat", 0.05):
+            delay *= 5
         process.kernel.after(delay, process, self._beat)
 
     def _beat(self) -> None:
         self._beat_after()
         now = self.process.clock.now()
-        if self.serving:
+        if self.serving and not self.process.kernel.oddly("service.skips-a-touch"):
             self._touch(now)
+        if self.process.kernel.oddly("clock.wall-jumps", 0.1):
+            self.process.clock.wall_offset *= -1
         for kept in list(self.kept.values()):
             self._check(kept, now)
         if self._expiry is not None and self.serving:
@@ -258,7 +281,8 @@ class Service:
             for session in overdue
             if session not in self._expiring
         ]
-        self._expiring.update(dict.fromkeys(overdue))
+        if not self.process.kernel.oddly("service.expires-twice"):
+            self._expiring.update(dict.fromkeys(overdue))
         self._propose(requests)
 
     # --- the state machine ---
@@ -275,6 +299,8 @@ class Service:
     def _begin_to_serve(self) -> None:
         process = self.process
         self.serving = True
+        if len(self.outstanding):
+            process.kernel.mark("request.sent-again")
         if process.role.role is Role.LEADING:
             interval = process.profile.settings.heartbeat_interval
             self._expiry = Expiry(process.clock.now(), 5 * interval)
@@ -295,7 +321,8 @@ class Service:
                 self._expiry.touch(applied.result.owner, process.clock.now())
             self.outstanding.applied(applied)
         self._applied_since += len(transactions)
-        if self._applied_since >= process.profile.snapshot_interval and not self.saving:
+        due = self._applied_since >= process.profile.snapshot_interval
+        if not self.saving and (due or process.kernel.oddly("snapshot.early", 0.01)):
             self._begin_snapshot()
 
     def _session_closed(self, applied: Applied) -> None:
@@ -307,10 +334,14 @@ class Service:
     def installed(self) -> None:
         """Find out what a received snapshot means for sessions and requests."""
         self._applied_since = 0
-        tree = self.process.tree
+        process, tree = self.process, self.process.tree
         for session in [s for s in self.kept if tree.session(s) is None]:
+            process.kernel.mark("session.vanished-in-a-snapshot")
             self._lost(self.kept.pop(session))
+        waiting = len(self.outstanding)
         self.outstanding.restored(tree)
+        if len(self.outstanding) < waiting:
+            process.kernel.mark("request.answered-by-a-snapshot")
 
     # --- own snapshots ---
 
@@ -328,6 +359,7 @@ class Service:
         if self._captured is not None and self._captured[0] <= io:
             _, zxid, body = self._captured
             self._captured = None
+            self.process.kernel.mark("snapshot.saved")
             self.process.store.save_snapshot(zxid, body)
 
 

@@ -48,6 +48,7 @@ class Outcome:
       strikes: How many faults were drawn.
       faults: How often each class happened.
       marks: How often each named situation was reached.
+      oddities: How often each site of rare behaviour did something.
 
     """
 
@@ -64,6 +65,7 @@ class Outcome:
     strikes: int
     faults: Counter[str]
     marks: Counter[str]
+    oddities: Counter[str]
 
 
 def simulate(
@@ -110,6 +112,7 @@ def simulate(
         strikes=faults.strikes,
         faults=kernel.faults,
         marks=kernel.marks,
+        oddities=kernel.oddities,
     )
 
 
@@ -127,6 +130,7 @@ class _Run:
         faults.start()
         world.kernel.run(duration)
         faults.stopped = True
+        world.kernel.is_odd = False
         self._choose_core()
         self._heal_core()
         self._await_life()
@@ -183,7 +187,7 @@ class _Run:
         world.kernel.mark(f"life.{how}-outsider")
         world.kernel.say(f"OUTSIDE: member {member} is {how}")
         others = [other for other in world.seats if other != member]
-        seat.stays_down = how == "dead"
+        seat.stays_down = how in {"dead", "stopped"}
         if how == "dead":
             world.crash(member, "dead for good")
         elif how == "stopped" and seat.process is not None:

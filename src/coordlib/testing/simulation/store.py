@@ -17,7 +17,7 @@ import attrs
 
 from coordlib.ids import MemberId
 from coordlib.storage.directory import Directory
-from coordlib.storage.interface import Entry, Recovered
+from coordlib.storage.interface import Entry, EntryKind, Recovered
 from coordlib.storage.log import Bounds, Log
 from coordlib.storage.record import Identity
 from coordlib.storage.recovery import recover
@@ -29,6 +29,12 @@ __all__ = ["Store", "StoreUser"]
 
 # How many more calls a program makes that is ended while it writes. The first
 # two are mostly a write and its sync; few batches or snapshots make twelve.
+_DOING: dict[int, str] = {
+    EntryKind.TRANSACTION: "appending",
+    EntryKind.CUT: "cutting",
+    EntryKind.META: "saving-epochs",
+    EntryKind.BASE: "installing",
+}
 _CALLS_LEFT = (0, 1, 1, 1, 2, 3, 4, 6, 8, 12)
 
 
@@ -74,6 +80,8 @@ class Store:
     _batch: list[tuple[int, list[Entry]]] = attrs.field(factory=list, init=False)
     _staged: _Staged | None = attrs.field(default=None, init=False)
     _busy: bool = attrs.field(default=False, init=False)
+    # The last write that is durable and not reported yet; 0 if none.
+    _written: int = attrs.field(default=0, init=False)
     # Counts what the disk was busy with.
     _turn: int = attrs.field(default=0, init=False)
     # What a failed call left is known after the next recovery only.
@@ -105,7 +113,10 @@ class Store:
     def save_snapshot(self, zxid: int, body: bytes) -> None:
         """Write a snapshot aside, beside the log; then publish it."""
         staged = self._staged = _Staged(zxid, body)
-        self.kernel.after(5 * self.latency(), self._user, lambda: self._stage(staged))
+        delay = 5 * self.latency()
+        if self.kernel.oddly("disk.slow-snapshot"):
+            delay *= 100
+        self.kernel.after(delay, self._user, partial(self._stage, staged))
 
     def _stage(self, staged: _Staged) -> None:
         try:
@@ -119,7 +130,10 @@ class Store:
     def _begin(self) -> None:
         if not self._busy:
             self._busy = True
-            self._batch, self._queue = self._queue, []
+            count = len(self._queue)
+            if self.kernel.oddly("disk.small-batch"):
+                count = 1
+            self._batch, self._queue = self._queue[:count], self._queue[count:]
             self._wait()
 
     def _wait(self) -> None:
@@ -135,22 +149,31 @@ class Store:
     def _finish(self, turn: int) -> None:
         if turn != self._turn:
             return
-        batch, staged = self._batch, self._staged
         try:
-            self._carry_out(batch)
-            self._batch = []
-            if batch:
-                self._user.persisted(batch[-1][0])
-            if staged is not None and staged.is_aside:
-                self._log.publish_snapshot(staged.zxid)
-                self._staged = None
-                self._user.snapshot_saved()
+            if self._batch:
+                self._carry_out(self._batch)
+                self._written = self._batch[-1][0]
+                self._batch = []
+                if self.kernel.oddly("disk.late-report"):
+                    self._wait()
+                    return
+            self._report()
         except OSError as error:
             self._fail(error)
             return
         self._busy = False
         if self._queue or (self._staged is not None and self._staged.is_aside):
             self._begin()
+
+    def _report(self) -> None:
+        """Tell what is durable, then publish what was written aside."""
+        written, self._written = self._written, 0
+        if written:
+            self._user.persisted(written)
+        if self._staged is not None and self._staged.is_aside:
+            self._log.publish_snapshot(self._staged.zxid)
+            self._staged = None
+            self._user.snapshot_saved()
 
     def _fail(self, error: OSError) -> None:
         self._failed = True
@@ -160,19 +183,25 @@ class Store:
         for _, entries in batch:
             self._log.append(entries)
         self._log.flush()
+        if batch and self.kernel.oddly("disk.early-roll", 0.05):
+            self._log.roll()
 
-    def crash(self) -> bool:
+    def crash(self) -> list[str]:
         """End the process in the middle of what its disk is busy with.
 
         Returns:
-          Whether it was busy with something.
+          What that was.
 
         """
         if self._failed:
             self.disk.end_of_program()
-            return False
+            return []
         self.disk.calls_left = self._random.choice(_CALLS_LEFT)
-        was_busy = bool(self._batch) or self._staged is not None
+        kinds = sorted({kind for _, batch in self._batch for kind, _, _ in batch})
+        doing = [_DOING[kind] for kind in kinds]
+        if self._staged is not None:
+            is_aside = self._staged.is_aside
+            doing.append("publishing" if is_aside else "staging")
         try:
             if self._staged is not None and not self._staged.is_aside:
                 self._log.stage_snapshot(self._staged.zxid, self._staged.body)
@@ -182,4 +211,4 @@ class Store:
         except (PowerCut, OSError):
             pass
         self.disk.end_of_program()
-        return was_busy
+        return doing

@@ -69,10 +69,23 @@ class Worker:
         if self.service.quiet:
             return
         if self.session:
-            self._ask(more=True)
+            self._be_odd()
         else:
             random = self.service.process.clock.random
-            self.service.open_session(self, random.randbytes(8))
+            nonce = random.randbytes(8)
+            self.service.open_session(self, nonce)
+            if self.service.process.kernel.oddly("worker.opens-twice"):
+                self.service.open_again(nonce)
+
+    def _be_odd(self) -> None:
+        oddly = self.service.process.kernel.oddly
+        if oddly("worker.leaves", 0.05):
+            self.leave()
+        elif oddly("worker.asks-for-much", 0.05):
+            self.flood(20)
+            self._ask(more=True)
+        else:
+            self._ask(more=True)
 
     def opened(self, session: SessionId) -> None:
         """The session is there."""
@@ -119,6 +132,11 @@ class Worker:
         random = self.service.process.clock.random
         data = b"%d:%d" % (self.session, self._cxid)
         shared = f"/shared-{random.randrange(_SHARED)}"
+        oddly = self.service.process.kernel.oddly
+        if oddly("worker.asks-nonsense", 0.05):
+            return Multi((Set(shared, data), Create("/no/such/parent", data)))
+        if oddly("worker.has-much-to-say", 0.05):
+            return Set(shared, data * 300)
         own = Create("/own-", data, ephemeral=chance(random, 0.5), sequential=True)
         kinds: list[Operation] = [
             Set(shared, data),

@@ -6,7 +6,9 @@ the ensemble. Which faults happen when is :mod:`.faults`' business.
 
 from __future__ import annotations
 
+import errno
 from collections import deque
+from contextlib import suppress
 from functools import partial
 from random import Random
 
@@ -14,6 +16,7 @@ import attrs
 
 from coordlib.errors import StorageError
 from coordlib.ids import MemberId
+from coordlib.storage.interface import Recovered
 from coordlib.storage.log import Bounds, Log
 from coordlib.storage.record import Identity
 from coordlib.tree import DataTree, restore
@@ -21,7 +24,7 @@ from coordlib.tree import DataTree, restore
 from .clock import Clock
 from .disk import Disk
 from .image import Image
-from .kernel import SECOND, Kernel, Violation, chance
+from .kernel import SECOND, Crashed, Kernel, Violation, chance
 from .network import Network
 from .oracles import Oracles
 from .process import Process
@@ -86,22 +89,28 @@ class World:
             offset=random.uniform(0, 1000),
             wall_offset=random.uniform(-3e8, 3e8),
         )
-        disk = Disk(stream(f"disk/{member}"))
-        disk.short_writes = self.profile.short_writes
-        return Seat(member, disk, clock, Image(member, disk, Identity(member, _NAME)))
+        takes_less = partial(self.kernel.oddly, "disk.short-write")
+        disk = Disk(stream(f"disk/{member}"), takes_less)
+        image = Image(member, disk, Identity(member, _NAME), self.kernel.mark)
+        return Seat(member, disk, clock, image)
 
     # --- speeds ---
 
     def _link_delay(self, source: MemberId, target: MemberId) -> int:
+        oddly = self.kernel.oddly
         shortest = self.profile.link_delay
         delay = shortest + round(self.delays.expovariate(4 / shortest))
         if chance(self.delays, 0.005):
             delay *= 10
+        if oddly("network.late-frame", 0.01):
+            delay += 100_000
         return delay + self.clogs.get((source, target), 0)
 
     def _disk_delay(self, seat: Seat, random: Random) -> int:
         shortest = self.profile.disk_delay
         delay = shortest + round(random.expovariate(2 / shortest))
+        if self.kernel.oddly("disk.slow-batch", 0.02):
+            delay *= 50
         stall = max(0, seat.stalled_until - self.kernel.now)
         return stall + round(delay * seat.slowness)
 
@@ -112,6 +121,8 @@ class World:
         seat = self.seats[member]
         if seat.process is not None or seat.stays_down:
             return
+        if self.kernel.oddly("disk.fails-at-start"):
+            seat.disk.fail = ("sync", errno.EIO)
         seat.starts += 1
         repaired = seat.disk.rewritten
         bounds = Bounds(self.profile.segment_bytes_max, self.profile.snapshots_kept)
@@ -119,6 +130,7 @@ class World:
             recovered, log = Store.open(seat.disk, member, _NAME, bounds)
         except OSError as error:
             self.kernel.say(f"member {member} does not start: {error}")
+            self.kernel.mark("start.refused-by-the-disk")
             seat.disk.end_of_program()
             self.start_after(member, SECOND // 2)
             return
@@ -135,6 +147,7 @@ class World:
                 f"member {member} recovers {last:#x} of {image.last:#x} on its disk",
             )
         self.kernel.say(f"member {member} starts, its log ends at {last:#x}")
+        self._mark_start(seat, recovered)
         process = Process(
             member,
             self.voters,
@@ -148,7 +161,21 @@ class World:
             die=partial(self._died, member),
         )
         seat.process = self.processes[member] = process
-        process.start(recovered, partial(self._store, seat, log))
+        with suppress(Crashed):
+            process.start(recovered, partial(self._store, seat, log))
+
+    def _mark_start(self, seat: Seat, recovered: Recovered) -> None:
+        mark = self.kernel.mark
+        if recovered.meta is None:
+            mark("start.new" if seat.starts == 1 else "start.empty-again")
+        if recovered.snapshot is not None:
+            mark("start.from-snapshot")
+        if recovered.base:
+            mark("start.from-purged-log")
+        if seat.image.forgotten:
+            mark("start.wiped")
+        if any(member != seat.member for member in self.processes):
+            mark("start.while-others-run")
 
     def _store(self, seat: Seat, log: Log, process: Process) -> Store:
         random = self.kernel.stream(f"store/{seat.member}/{seat.starts}")
@@ -173,15 +200,18 @@ class World:
         process.gone = True
         seat.process = None
         del self.processes[member]
-        if process.store.crash():
-            self.kernel.mark("crash.disk-busy")
+        for doing in process.store.crash():
+            self.kernel.mark(f"crash.while-{doing}")
         if power:
-            seat.disk.lose_power()
+            for loss in dict.fromkeys(seat.disk.lose_power()):
+                self.kernel.mark(f"power-loss.{loss}")
         self.network.crash(process, silently=power)
 
     def wipe(self, member: MemberId) -> None:
         """Give a member that does not run a new disk."""
         seat = self.seats[member]
+        if not seat.image.refresh().metadata.seasoned:
+            self.kernel.mark("wiped-again")
         seat.image.forget_all()
         seat.disk.wipe()
 
