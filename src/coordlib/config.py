@@ -45,7 +45,8 @@ class Limits:
         some 7 microseconds each, and nothing else runs meanwhile.
       frame_bytes_max: A frame between members; larger than a transaction.
       backlog_bytes_max: What waits for a member that reads too slowly, before
-        its link is cut and it has to be brought level anew.
+        its link is cut and it has to be brought level anew. While it is sent a
+        snapshot, the snapshot's size more.
       outstanding_max: Operations a session may have without an answer.
       events_max: Events a watch may hold for a slow reader.
 

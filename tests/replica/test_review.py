@@ -9,8 +9,10 @@ import pytest
 import trio
 
 from coordlib import Config, Ensemble, StorageError
+from coordlib.config import Limits
 from coordlib.storage.file import FileStore
 from coordlib.testing import MemoryEnsemble
+from coordlib.transport.interface import HIGH_WATER_BYTES
 from replica.sessions import poll
 from storage.fake_system import FakeSystem
 from transport.seat import in_virtual_time
@@ -64,3 +66,29 @@ async def test_a_disk_that_fails_under_a_snapshot_is_raised_alone(
 
     with pytest.raises(StorageError, match="No space left"):
         await write()
+
+
+@in_virtual_time
+async def test_a_member_that_needs_a_snapshot_joins_though_others_write() -> None:
+    """What was written while the snapshot was sent cut the link, again and again."""
+    config = Config(
+        history_records_max=10, limits=Limits(backlog_bytes_max=HIGH_WATER_BYTES)
+    )
+    async with MemoryEnsemble(3, config=config, latency=0.05) as members:
+        await members.crash(1)
+        async with members[3].session() as session, trio.open_nursery() as nursery:
+            for i in range(8):
+                await session.create(f"/{i}", bytes(1_000_000))
+            for _ in range(20):
+                await session.set("/0", b"")
+
+            async def write() -> None:
+                while True:
+                    await session.set("/1", bytes(100_000))
+
+            for _ in range(4):
+                nursery.start_soon(write)
+            await members.restart(1)
+            with trio.fail_after(10):
+                await members[1].wait_ready()
+            nursery.cancel_scope.cancel()

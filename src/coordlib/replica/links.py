@@ -49,6 +49,9 @@ class ReplicaLink:
     backlog_bytes_max: int
     # What was sent since the link was last below its high-water mark.
     _backlog: int = attrs.field(default=0, init=False)
+    # The size of a snapshot that was sent since then. As much again may come
+    # while it is under way: less would let nobody join while others write.
+    _snapshot_bytes: int = attrs.field(default=0, init=False)
     # While a received snapshot is being decoded: what came behind it.
     staging: bool = attrs.field(default=False, init=False)
     behind_staging: list[Body] = attrs.field(factory=list, init=False)
@@ -68,15 +71,17 @@ class ReplicaLink:
         Cuts the link when the other end is too far behind: it will be brought
         level when it is back, and our memory is bounded.
         """
-        if self._held is None:
-            behind = not self.link.send(frame)
-            self._backlog = self._backlog + len(frame) if behind else 0
-        elif urgent:
-            self.link.send(frame)
-        else:
+        if self._held is not None:
+            if urgent:
+                self.link.send(frame)
+                return
             self._held.append(frame)
             self._backlog += len(frame)
-        if self._backlog > self.backlog_bytes_max:
+        elif self.link.send(frame):
+            self._backlog = self._snapshot_bytes = 0
+        else:
+            self._backlog += len(frame)
+        if self._backlog > self.backlog_bytes_max + self._snapshot_bytes:
             logger.warning("cut off member %s: it reads too slowly", self.member)
             self.link.close()
 
@@ -89,6 +94,7 @@ class ReplicaLink:
     ) -> None:
         """Send the tree in pieces, then what was held."""
         body = await blocking(lambda: encode_snapshot(captured))
+        self._snapshot_bytes = len(body)
         for offset in range(0, len(body), _PIECE_BYTES):
             part = body[offset : offset + _PIECE_BYTES]
             frame = encode_body(SnapshotPiece(zxid, len(body), offset, part))
