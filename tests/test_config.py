@@ -12,6 +12,7 @@ from coordlib.config import Config, Limits
 from coordlib.errors import ConfigError
 from coordlib.tree import DATA_BYTES_MAX
 from coordlib.tree.paths import PATH_CHARS_MAX
+from coordlib.tree.sessions import OUTCOMES_MAX
 
 DURATIONS = [
     "heartbeat_interval",
@@ -91,6 +92,10 @@ def test_limits_that_contradict_each_other_are_refused() -> None:
         Limits(data_bytes_max=2 << 20)
     with pytest.raises(ConfigError, match="path_chars_max"):
         Limits(path_chars_max=2000)
+    # Nor how many outcomes it keeps: an older one would be lost by a snapshot.
+    Limits(outstanding_max=OUTCOMES_MAX)
+    with pytest.raises(ConfigError, match="outstanding_max"):
+        Limits(outstanding_max=OUTCOMES_MAX + 1)
 
 
 def test_the_bounds_of_limits_are_those_of_the_tree() -> None:

@@ -14,10 +14,12 @@ from coordlib.errors import ConfigError
 __all__ = ["Config", "Limits"]
 
 # What the tree of every member accepts at most, whatever its configuration
-# (tree.DATA_BYTES_MAX, tree.paths.PATH_CHARS_MAX), and how the log keeps a
-# session timeout: milliseconds in 32 bits.
+# (tree.DATA_BYTES_MAX, tree.paths.PATH_CHARS_MAX), how many outcomes it keeps for
+# a session (tree.sessions.OUTCOMES_MAX), and how the log keeps a session timeout:
+# milliseconds in 32 bits.
 _DATA_BYTES_MAX = 1 << 20
 _PATH_CHARS_MAX = 1024
+_OUTCOMES_MAX = 8192
 _SESSION_TIMEOUT_BOUNDS = (0.001, 2_000_000.0)
 
 # Around the data: a path, at three bytes a character, and some numbers.
@@ -47,7 +49,8 @@ class Limits:
       backlog_bytes_max: What waits for a member that reads too slowly, before
         its link is cut and it has to be brought level anew. While it is sent a
         snapshot, the snapshot's size more.
-      outstanding_max: Operations a session may have without an answer.
+      outstanding_max: Operations a session may have without an answer; at most
+        as many as the ensemble keeps outcomes of, 8192.
       events_max: Events a watch may hold for a slow reader.
 
     """
@@ -74,6 +77,7 @@ class Limits:
                 raise ConfigError(f"{field.name} must be positive, not {value}")
         _at_most("data_bytes_max", self.data_bytes_max, _DATA_BYTES_MAX)
         _at_most("path_chars_max", self.path_chars_max, _PATH_CHARS_MAX)
+        _at_most("outstanding_max", self.outstanding_max, _OUTCOMES_MAX)
         if self.transaction_bytes_max < self.data_bytes_max + _OPERATION_BYTES:
             raise ConfigError(
                 f"transaction_bytes_max {self.transaction_bytes_max} has no room for "
