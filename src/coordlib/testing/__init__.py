@@ -2,6 +2,8 @@
 
 * ``ensemble``: :class:`MemoryEnsemble`: members on an in-memory network with
   in-memory disks, faults on demand, and virtual time under trio's ``MockClock``
+* ``simulation``, ``simulate``: ensembles of pure parts from one seed, without trio,
+  some hundred simulated hours an hour
 * ``history``: :class:`Recorder`: who called what when, and what came of it
 * ``witness``, ``specification``: :func:`check_history`: a history against the
   committed log

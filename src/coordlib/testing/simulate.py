@@ -11,15 +11,22 @@ import json
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import TextIO
 
 import attrs
 
-from .simulation import SECOND, Outcome, simulate
+from .simulation import SECOND, SITUATIONS, Outcome, shrink, simulate
 
 __all__ = ["Summary", "main"]
 
+# Lines of a story that is told because of a violation, before and at its end.
 _TAIL = 40
+_WIDTH = 200
+
+# So many seeds must reach every situation.
+_LONG = 1000
 
 
 @attrs.define
@@ -33,7 +40,10 @@ class Summary:
       agreed: Transactions that were committed.
       acknowledged: Answers that clients got.
       faults: How often each class happened.
+      elections: Microseconds from a leader's end to the next epoch, where
+        everything else was well.
       situations: How often each named one was reached.
+      oddities: How often each site of rare behaviour did something.
       violations: Seed and oracle of each.
 
     """
@@ -43,8 +53,10 @@ class Summary:
     microseconds: int = 0
     agreed: int = 0
     acknowledged: int = 0
+    elections: list[int] = attrs.Factory(list)
     faults: Counter[str] = attrs.Factory(Counter)
     situations: Counter[str] = attrs.Factory(Counter)
+    oddities: Counter[str] = attrs.Factory(Counter)
     violations: list[tuple[int, str]] = attrs.Factory(list)
 
     def add(self, outcome: Outcome) -> None:
@@ -55,9 +67,26 @@ class Summary:
         self.agreed += outcome.agreed
         self.acknowledged += outcome.acknowledged
         self.faults += outcome.faults
+        self.elections += outcome.elections
         self.situations += outcome.marks
+        self.oddities += outcome.oddities
         if outcome.violation:
             self.violations.append((outcome.seed, outcome.violation))
+
+    @property
+    def missed(self) -> list[str]:
+        """The situations that were not reached."""
+        return sorted(SITUATIONS - self.situations.keys())
+
+    @property
+    def is_long_and_blind(self) -> bool:
+        """Whether so many seeds should have reached every situation."""
+        return self.seeds >= _LONG and bool(self.missed)
+
+    def election_ms(self, share: float) -> float:
+        """Return how long that share of the elections took at most; 0 if none."""
+        ordered = sorted(self.elections)
+        return ordered[int(share * (len(ordered) - 1))] / 1000 if ordered else 0.0
 
     def as_json(self, seconds: float) -> str:
         """Return everything for programs; ``seconds`` is what it took."""
@@ -70,9 +99,13 @@ class Summary:
                 "agreed_writes": self.agreed,
                 "acknowledged_writes": self.acknowledged,
                 "elections": self.situations["epoch.established"],
+                "leaders_replaced": len(self.elections),
+                "replaced_in_ms": [self.election_ms(0.5), self.election_ms(0.95)],
                 "power_losses_of_all": self.faults["power_loss_of_all"],
                 "faults": dict(sorted(self.faults.items())),
                 "situations": dict(sorted(self.situations.items())),
+                "situations_missed": self.missed,
+                "oddities": dict(sorted(self.oddities.items())),
                 "violations": self.violations,
             },
             indent=2,
@@ -89,11 +122,17 @@ class Summary:
             f"{situations['epoch.established']:,} elections, "
             f"{situations['sync.diff']:,} DIFF, {situations['sync.trunc']:,} TRUNC, "
             f"{situations['sync.snap']:,} SNAP",
+            f"{len(self.elections):,} leaders killed while all else was well: the next "
+            f"one after {self.election_ms(0.5):.1f} ms (50 %), "
+            f"{self.election_ms(0.95):.1f} ms (95 %)",
             f"{self.faults.total():,} faults, among them "
             f"{self.faults['power_loss_of_all']:,} power losses of all:",
             *_counts(self.faults),
+            f"{len(self.oddities)} rare behaviours, {self.oddities.total():,} times:",
+            *_counts(self.oddities),
             f"{len(situations)} situations reached:",
             *_counts(situations),
+            f"{len(self.missed)} situations missed: {', '.join(self.missed) or 'none'}",
             f"{len(self.violations)} violations",
         ]
         return "\n".join(lines)
@@ -115,33 +154,40 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="print the sums as JSON")
     parser.add_argument("--replay", type=int, metavar="SEED", help="tell one story")
     options = parser.parse_args(arguments)
+    play = partial(simulate, seconds=options.seconds, members=options.members)
     if options.replay is not None:
-        outcome = _tell(options.replay, options.seconds, options.members, None)
+        timeline = deque[str]()
+        outcome = play(options.replay, timeline=timeline)
+        _tell(outcome, timeline, sys.stdout)
         return 1 if outcome.violation else 0
     summary, began = Summary(), time.perf_counter()
     for seed in range(options.first, options.first + options.seeds):
-        outcome = simulate(seed, seconds=options.seconds, members=options.members)
+        outcome = play(seed)
         summary.add(outcome)
         if outcome.violation:
-            _tell(seed, options.seconds, options.members, _TAIL)
+            needed = shrink(outcome, seconds=options.seconds, members=options.members)
+            timeline = deque()
+            outcome = play(seed, timeline=timeline, only=needed)
+            # To where it does not mix with what --json prints.
+            _tell(outcome, _shortened(timeline), sys.stderr)
     seconds = time.perf_counter() - began
     text = summary.as_json(seconds) if options.json else summary.as_text(seconds)
     sys.stdout.write(f"{text}\n")
-    return 1 if summary.violations else 0
+    return 1 if summary.violations or summary.is_long_and_blind else 0
 
 
-def _tell(
-    seed: int, seconds: float, members: int | None, lines_max: int | None
-) -> Outcome:
-    """Play a seed again and print its story, or the end of it."""
-    timeline = deque[str](maxlen=lines_max)
-    outcome = simulate(seed, seconds=seconds, members=members, timeline=timeline)
-    # To where it does not mix with what --json prints.
-    out = sys.stdout if lines_max is None else sys.stderr
-    head = f"seed {seed}, {outcome.members} members"
+def _shortened(timeline: Iterable[str]) -> list[str]:
+    """Return every fault, start and end, and the end of the story."""
+    lines = list(timeline)
+    landmarks = ("FAULT", " starts, ", " ends: ", "HEALED", "OUTSIDE")
+    early = [line for line in lines[:-_TAIL] if any(mark in line for mark in landmarks)]
+    return early[-_TAIL:] + lines[-_TAIL:]
+
+
+def _tell(outcome: Outcome, timeline: Iterable[str], out: TextIO) -> None:
+    head = f"seed {outcome.seed}, {outcome.members} members"
     verdict = outcome.violation or "all is well"
-    out.write("\n".join((head, *timeline, verdict, "")))
-    return outcome
+    out.write("\n".join((head, *(line[:_WIDTH] for line in timeline), verdict, "")))
 
 
 if __name__ == "__main__":

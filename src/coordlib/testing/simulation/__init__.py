@@ -6,8 +6,11 @@ the same seed is the same story, to the last event. Oracles look at it from
 outside after every step.
 
 * ``simulation``: :func:`simulate`: one seed, from faults to life to its verdict
+* ``shrink``: :func:`shrink`: which faults a violation really needs
 * ``profile``: what a seed is like: swarm testing
-* ``faults``: what goes wrong
+* ``faults``, ``strike``, ``process_faults``, ``network_faults``, ``disk_faults``:
+  what goes wrong
+* ``situations``: :data:`SITUATIONS`: what many seeds must reach
 * ``oracles``, ``image``: what must never happen; what disks really hold
 * ``world``: seats, disks and clocks that outlive processes
 * ``process``, ``service``, ``workers``: one start of a member, its sessions, its
@@ -17,6 +20,8 @@ outside after every step.
 """
 
 from .kernel import SECOND, Violation
+from .shrink import shrink
 from .simulation import Outcome, simulate
+from .situations import SITUATIONS
 
-__all__ = ["SECOND", "Outcome", "Violation", "simulate"]
+__all__ = ["SECOND", "SITUATIONS", "Outcome", "Violation", "shrink", "simulate"]

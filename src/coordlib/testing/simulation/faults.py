@@ -23,14 +23,14 @@ class Faults:
     """The mischief of one seed.
 
     Attributes:
-      skipped: Strikes to leave out, by their numbers.
-      strikes: How many there were, skipped ones included.
+      only: The numbers of the strikes to carry out; ``None``: all.
+      strikes: How many there were, those left out included.
       stopped: Everything is being repaired.
 
     """
 
     world: World
-    skipped: AbstractSet[int]
+    only: AbstractSet[int] | None
     strikes: int = attrs.field(default=0, init=False)
     stopped: bool = attrs.field(default=False, init=False)
 
@@ -54,6 +54,6 @@ class Faults:
             return
         self.strikes += 1
         self._next()
-        if number not in self.skipped:
+        if self.only is None or number in self.only:
             self.world.oracles.vacant_since = None
             _ALL[name](strike)

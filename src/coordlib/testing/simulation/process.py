@@ -69,6 +69,7 @@ class Process:
       role: What the core last said.
       position: How many of the agreed transactions the tree holds.
       fuse: After so many more effects the process is killed; -1: never.
+      dies_before: It is killed before the next effect of this name.
 
     """
 
@@ -93,6 +94,7 @@ class Process:
     deferred: deque[Callable[[], None]] = attrs.field(factory=deque, init=False)
     position: int = attrs.field(default=0, init=False)
     fuse: int = attrs.field(default=-1, init=False)
+    dies_before: str = attrs.field(default="", init=False)
     # Ends this process; the world's.
     die: Callable[[str], None] = attrs.field(kw_only=True)
     links: dict[int, End] = attrs.field(factory=dict, init=False)
@@ -140,6 +142,9 @@ class Process:
     def resume(self) -> None:
         """Go on after a pause: what waited happens now, in order."""
         self.paused = False
+        role = self.role
+        if role.role is Role.LEADING and 0 < role.epoch < self.oracles.newest_epoch:
+            self.kernel.mark("leader.woke-deposed")
         waiting = list(self.deferred)
         self.deferred.clear()
         for do in waiting:
@@ -289,7 +294,7 @@ class Process:
         self._busy = True
         while effects := self.peer.drain():
             for effect in effects:
-                if self.fuse >= 0:
+                if self.fuse >= 0 or self.dies_before:
                     self._burn(effect)
                 self._carry_out_one(effect)
                 self._may_end_after(effect)
@@ -297,9 +302,10 @@ class Process:
         self._set_timer()
 
     def _burn(self, effect: Effect) -> None:
+        name = type(effect).__name__
         self.fuse -= 1
-        if self.fuse < 0:
-            self.kernel.mark(f"killed-before.{type(effect).__name__}")
+        if self.fuse == -1 or self.dies_before == name:
+            self.kernel.mark(f"killed-before.{name}")
             self._end_oddly("between two effects")
 
     def _end_oddly(self, when: str) -> None:
@@ -391,17 +397,26 @@ class Process:
         if self.kernel.timeline is not None:
             self.kernel.say(f"member {self.member} is {change}")
         self.oracles.role_changed(self, change)
+        if change.epoch and self.member not in self.voters:
+            self.kernel.mark("observer.follows")
         self.service.role_changed(change)
 
     def _close(self, link: int, why: str) -> None:
         end = self.links.get(link)
         if end is not None:
+            if why in _CLOSED:
+                self.kernel.mark(f"closed.{_CLOSED[why]}")
             if self.kernel.timeline is not None:
                 self.kernel.say(f"member {self.member} closes link {link}: {why}")
             self.network.close(end)
             self._forget(end)
 
 
+_CLOSED = {
+    "the leader is silent": "silent-leader",
+    "the learner is silent": "silent-learner",
+    "the own disk stalls": "own-disk-stalls",
+}
 _RARE: dict[type[Effect], str] = {
     Cut: "cut",
     SaveMetadata: "save",

@@ -13,6 +13,10 @@ from .strike import Strike
 __all__ = ["FAULTS"]
 
 
+# Those that a count of any effects hardly ever meets.
+_EFFECTS = ("Cut", "InstallSnapshot", "SendSnapshot", "SaveMetadata", "RoleChanged")
+
+
 def _end(strike: Strike, process: Process | None, name: str, *, power: bool) -> None:
     if process is not None:
         strike.kernel.fault(name, f"member {process.member}")
@@ -68,9 +72,12 @@ def kill_would_be_leader(strike: Strike) -> None:
 def kill_between_effects(strike: Strike) -> None:
     """A process ends in the middle of carrying something out."""
     process = strike.some_process()
-    if process is not None and process.fuse < 0:
+    if process is not None and process.fuse < 0 and not process.dies_before:
         strike.kernel.fault("kill_between_effects", f"member {process.member}")
-        process.fuse = strike.random.randrange(20)
+        if chance(strike.random, 0.5):
+            process.fuse = strike.random.randrange(20)
+        else:
+            process.dies_before = strike.random.choice(_EFFECTS)
 
 
 def power_loss(strike: Strike) -> None:

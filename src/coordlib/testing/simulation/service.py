@@ -301,6 +301,8 @@ class Service:
         self.serving = True
         if len(self.outstanding):
             process.kernel.mark("request.sent-again")
+        if self.kept:
+            process.kernel.mark("session.outlived-its-leader")
         if process.role.role is Role.LEADING:
             interval = process.profile.settings.heartbeat_interval
             self._expiry = Expiry(process.clock.now(), 5 * interval)

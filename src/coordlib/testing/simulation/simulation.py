@@ -67,6 +67,11 @@ class Outcome:
     marks: Counter[str]
     oddities: Counter[str]
 
+    @property
+    def oracle(self) -> str:
+        """The name of the oracle that objects; empty if none does."""
+        return self.violation.partition(":")[0]
+
 
 def simulate(
     seed: int,
@@ -74,7 +79,7 @@ def simulate(
     seconds: float = 10.0,
     members: int | None = None,
     timeline: deque[str] | None = None,
-    skipped: AbstractSet[int] = frozenset(),
+    only: AbstractSet[int] | None = None,
 ) -> Outcome:
     """Play one seed.
 
@@ -83,11 +88,11 @@ def simulate(
       seconds: Of simulated time with faults; life comes after them.
       members: How many voters; ``None`` lets the seed decide.
       timeline: Where to keep what happened, which makes it slower.
-      skipped: Faults to leave out, by their numbers.
+      only: The faults to play, by their numbers; ``None`` plays all.
 
     """
     world = World(seed, members, timeline)
-    faults = Faults(world, skipped)
+    faults = Faults(world, only)
     run = _Run(world, faults)
     violation = ""
     try:
@@ -174,7 +179,7 @@ class _Run:
         seat.slowness, seat.stalled_until = 1.0, 0
         seat.disk.full, seat.disk.fail = False, None
         if seat.process is not None:
-            seat.process.fuse = -1
+            seat.process.fuse, seat.process.dies_before = -1, ""
             seat.process.store.hurry()
             if seat.process.paused:
                 seat.process.resume()

@@ -1,0 +1,94 @@
+"""The situations that many seeds must reach, or the simulator tests too little.
+
+"Sometimes" assertions: a fault that never meets the moment it was made for
+proves nothing. Each name is what ``Kernel.mark`` is given when it is reached.
+"""
+
+from __future__ import annotations
+
+__all__ = ["SITUATIONS"]
+
+_EFFECTS = (
+    "Append",
+    "Close",
+    "Confirmed",
+    "Cut",
+    "Deliver",
+    "InstallSnapshot",
+    "RoleChanged",
+    "SaveMetadata",
+    "Send",
+    "SendSnapshot",
+)
+
+SITUATIONS = frozenset(
+    (
+        # How learners were brought level, and epochs began and ended.
+        "sync.diff",
+        "sync.trunc",
+        "sync.snap",
+        "epoch.established",
+        "epoch.used-up",
+        "agreed.by-a-later-leader",
+        "two-leaders-alive",
+        "leader.woke-deposed",
+        "observer.follows",
+        # What a member was doing when it was ended.
+        "ended.looking",
+        "ended.following",
+        "ended.follower-not-yet-level",
+        "ended.leader-alone",
+        "ended.leader-with-a-new-epoch",
+        "ended.leader-with-uncommitted",
+        "ended.leader",
+        *(f"killed-before.{effect}" for effect in _EFFECTS),
+        # What its disk was doing, and what a power loss left.
+        "crash.while-appending",
+        "crash.while-cutting",
+        "crash.while-installing",
+        "crash.while-publishing",
+        "crash.while-saving-epochs",
+        "crash.while-staging",
+        "power-loss.lost-a-name",
+        "power-loss.lost-bytes",
+        "power-loss.tore-bytes",
+        "recovery.torn-tail-cut",
+        # How it came back.
+        "start.new",
+        "start.empty-again",
+        "start.from-purged-log",
+        "start.from-snapshot",
+        "start.refused-by-the-disk",
+        "start.while-others-run",
+        "start.wiped",
+        "wiped-again",
+        "wiped.synchronised",
+        "snapshot.saved",
+        # Links.
+        "link.lost-frames",
+        "link.many-frames-held-back",
+        "link.replaced",
+        "link.reset-by-nobody",
+        "closed.own-disk-stalls",
+        "closed.silent-leader",
+        "closed.silent-learner",
+        # Sessions and requests.
+        "request.after-its-session",
+        "request.answered-by-a-snapshot",
+        "request.dropped-as-done",
+        "request.sent-again",
+        "session.closed",
+        "session.expired",
+        "session.lost-locally",
+        "session.opened-twice",
+        "session.outlived-its-leader",
+        "session.vanished-in-a-snapshot",
+        # Who was outside of the healed quorum in the end.
+        "life.cut-off-outsider",
+        "life.dead-outsider",
+        "life.deaf-outsider",
+        "life.mute-outsider",
+        "life.stalled-outsider",
+        "life.stopped-outsider",
+    )
+)
