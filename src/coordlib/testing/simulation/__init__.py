@@ -12,6 +12,7 @@ outside after every step.
   what goes wrong
 * ``situations``: :data:`SITUATIONS`: what many seeds must reach
 * ``oracles``, ``image``: what must never happen; what disks really hold
+* ``watcher``: a client that sees changes only
 * ``world``: seats, disks and clocks that outlive processes
 * ``process``, ``service``, ``workers``: one start of a member, its sessions, its
   clients: the counterparts of ``coordlib.replica`` without trio

@@ -43,6 +43,11 @@ __all__ = ["Oracles"]
 # One in so many zxids has its digest compared; a prime, against rhythms.
 _SAMPLE = 13
 
+# What a process may ask for by itself: opening and closing sessions.
+_OWN_REQUESTS = 200
+# Touches that wait for a quorum: some a second from each replica.
+_BARRIERS = 1000
+
 
 @attrs.define(eq=False)
 class Oracles:
@@ -317,6 +322,26 @@ class Oracles:
                 record = tree.session(owner)
                 if record is None or path not in record.ephemerals:
                     raise Violation("ephemerals", f"{path} outlives session {owner}")
+
+    def check_memory(self, process: Process) -> None:
+        """What a process keeps is bounded by who talks to it, not by time."""
+        service = process.service
+        others = len(process.everybody) - 1
+        linked = process.peer.statistics().linked
+        asked = sum(worker.asked_most for worker in service.workers)
+        kept = {
+            "links": (len(process.links), 2 * others),
+            "linked members": (len(linked), others),
+            "requests": (len(service.outstanding), asked + _OWN_REQUESTS),
+            "sessions": (len(service.kept), len(service.workers)),
+            "barriers": (service.barriers, _BARRIERS),
+        }
+        for what, (count, most) in kept.items():
+            if count > most:
+                raise Violation(
+                    "bounded-memory",
+                    f"member {process.member} keeps {count} {what}, {most} at most",
+                )
 
     # --- clients ---
 

@@ -34,6 +34,7 @@ from coordlib.tree import (
 )
 
 from .network import End
+from .watcher import Watcher
 from .workers import Worker
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ class Service:
     quiet: bool = attrs.field(default=False, init=False)
     kept: dict[SessionId, Kept] = attrs.field(factory=dict, init=False)
     workers: list[Worker] = attrs.field(factory=list, init=False)
+    watcher: Watcher = attrs.field(init=False)
     _ready_at: int = attrs.field(default=0, init=False)
     _expiry: Expiry | None = attrs.field(default=None, init=False)
     _expiring: dict[SessionId, None] = attrs.field(factory=dict, init=False)
@@ -99,6 +101,7 @@ class Service:
         process = self.process
         self.outstanding = Outstanding(_REQUEST_BYTES_MAX)
         self.contact = Contact(process.clock.now())
+        self.watcher = Watcher(process.member, process.tree)
         self._cxid = int.from_bytes(process.incarnation[:5], "big") << 22
 
     def start(self) -> None:
@@ -108,6 +111,11 @@ class Service:
             worker = Worker(self, number)
             self.workers.append(worker)
             worker.start()
+
+    @property
+    def barriers(self) -> int:
+        """How many touches wait for a quorum."""
+        return len(self._barriers)
 
     # --- requests ---
 
@@ -205,6 +213,7 @@ class Service:
 
     def _beat(self) -> None:
         self._beat_after()
+        self.process.oracles.check_memory(self.process)
         now = self.process.clock.now()
         if self.serving and not self.process.kernel.oddly("service.skips-a-touch"):
             self._touch(now)
@@ -317,6 +326,7 @@ class Service:
             oracles.delivering(process, zxid, payload)
             applied = process.tree.apply(zxid, payload)
             oracles.applied(process, applied)
+            self.watcher.applied(applied)
             if applied.closed:
                 self._session_closed(applied)
             elif self._expiry is not None and isinstance(applied.result, SessionOpened):
@@ -337,6 +347,7 @@ class Service:
         """Find out what a received snapshot means for sessions and requests."""
         self._applied_since = 0
         process, tree = self.process, self.process.tree
+        self.watcher.installed()
         for session in [s for s in self.kept if tree.session(s) is None]:
             process.kernel.mark("session.vanished-in-a-snapshot")
             self._lost(self.kept.pop(session))

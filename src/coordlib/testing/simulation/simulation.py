@@ -257,4 +257,5 @@ class _Run:
             process = self.world.processes[member]
             oracles.captured(process.tree)
             oracles.check_ephemerals(process.tree)
+            process.service.watcher.check_all()
             self.world.check_recovery(process)

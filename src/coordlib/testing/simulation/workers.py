@@ -41,6 +41,7 @@ class Worker:
     Attributes:
       session: Its session; 0 before it is open and after it is lost.
       answered: How many of its requests have an outcome.
+      asked_most: How many of its requests may be without one.
 
     """
 
@@ -48,6 +49,7 @@ class Worker:
     number: int
     session: SessionId = attrs.field(default=SessionId(0), init=False)
     answered: int = attrs.field(default=0, init=False)
+    asked_most: int = attrs.field(default=1, init=False)
     _cxid: int = attrs.field(default=0, init=False)
     # It will act some time.
     _waiting: bool = attrs.field(default=False, init=False)
@@ -105,6 +107,7 @@ class Worker:
 
     def flood(self, count: int) -> None:
         """Ask for much more at once."""
+        self.asked_most += count
         for _ in range(count if self.session else 0):
             self._ask(more=False)
 
