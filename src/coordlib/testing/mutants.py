@@ -1,0 +1,133 @@
+"""``python -m coordlib.testing.mutants``: break a rule, and see who objects.
+
+A test that cannot fail proves nothing, and neither does a simulator. This
+breaks one line at a time, in a copy of the package, and plays seeds until an
+oracle objects. Exits with 1 if a mutant outlives all of its seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import attrs
+
+import coordlib
+
+from .mutation_list import MUTANTS, Mutant
+
+__all__ = ["Verdict", "kill", "main"]
+
+_PACKAGE = Path(coordlib.__file__).parent
+
+# Runs in the copy: prints the number of seeds, then who objects.
+_PLAY = """
+import sys
+from coordlib.testing.simulation import simulate
+first, seeds, seconds = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
+for played in range(1, seeds + 1):
+    outcome = simulate(first + played - 1, seconds=seconds)
+    if outcome.violation:
+        print(played, outcome.oracle)
+        break
+"""
+
+# A mutant that runs for ever is as dead as one that an oracle objects to.
+_SECONDS_PER_SEED = 30.0
+
+
+@attrs.frozen
+class Verdict:
+    """What became of one mutant.
+
+    Attributes:
+      mutant: Which.
+      seeds: How many it took; 0 if it lives.
+      oracle: Who objected.
+
+    """
+
+    mutant: Mutant
+    seeds: int
+    oracle: str
+
+
+def kill(mutant: Mutant, *, seeds: int, seconds: float = 10.0) -> Verdict:
+    """Break the rule in a copy of the package and play seeds until it shows.
+
+    Args:
+      mutant: What to break.
+      seeds: How many to play at most, from 0 on.
+      seconds: Of simulated time with faults, for each.
+
+    Raises:
+      ValueError: The line that the mutant changes does not stand there once.
+
+    """
+    with tempfile.TemporaryDirectory() as directory:
+        copy = Path(directory, _PACKAGE.name)
+        shutil.copytree(_PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+        _apply(mutant, copy)
+        command = [sys.executable, "-c", _PLAY, "0", str(seeds), str(seconds)]
+        try:
+            play = subprocess.run(
+                command,
+                cwd=directory,
+                env={"PYTHONPATH": directory},
+                capture_output=True,
+                text=True,
+                timeout=seeds * _SECONDS_PER_SEED,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return Verdict(mutant, seeds, "endless")
+    if play.returncode:
+        return Verdict(mutant, 1, "does not run")
+    played, _, oracle = play.stdout.strip().partition(" ")
+    return Verdict(mutant, int(played or 0), oracle)
+
+
+def _apply(mutant: Mutant, package: Path) -> None:
+    file = package / mutant.file
+    source = file.read_text()
+    if source.count(mutant.old) != 1:
+        raise ValueError(f"{mutant.file} does not hold {mutant.old!r} once")
+    file.write_text(source.replace(mutant.old, mutant.new))
+
+
+def _report(verdicts: Iterable[Verdict]) -> int:
+    """Print each verdict as it comes; return how many mutants live."""
+    alive = quick = count = 0
+    for verdict in verdicts:
+        count += 1
+        alive += not verdict.seeds
+        quick += 0 < verdict.seeds <= 20  # noqa: PLR2004 - the issue's measure of quick
+        fate = f"{verdict.seeds:>4} seeds  {verdict.oracle}"
+        name = verdict.mutant.name
+        sys.stdout.write(f"{name:<55} {fate if verdict.seeds else 'LIVES'}\n")
+        sys.stdout.flush()
+    sys.stdout.write(f"{count - alive} of {count} killed, {quick} within 20 seeds\n")
+    return alive
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    parser = argparse.ArgumentParser(prog="python -m coordlib.testing.mutants")
+    parser.add_argument("--seeds", type=int, default=100, help="for each, at most")
+    parser.add_argument("--seconds", type=float, default=10.0, help="of simulated time")
+    parser.add_argument("--only", default="", help="those whose name has this text")
+    options = parser.parse_args(arguments)
+    chosen = [mutant for mutant in MUTANTS if options.only in mutant.name]
+    alive = _report(
+        kill(mutant, seeds=options.seeds, seconds=options.seconds) for mutant in chosen
+    )
+    return 1 if alive else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,315 @@
+"""One-line bugs that must not live: what ``coordlib.testing.mutants`` breaks.
+
+Each is a rule of protocol, storage or sessions, with the line that holds it and
+the line as somebody might have written it instead. Not run from here.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+__all__ = ["MUTANTS", "Mutant"]
+
+
+@attrs.frozen
+class Mutant:
+    """One change.
+
+    Attributes:
+      name: What the changed code does wrong.
+      file: Which file, below the package.
+      old: What stands there, exactly once.
+      new: What is put in its place.
+
+    """
+
+    name: str
+    file: str
+    old: str
+    new: str
+
+
+def _in(file: str, *changes: tuple[str, str, str]) -> list[Mutant]:
+    return [Mutant(name, file, old, new) for name, old, new in changes]
+
+
+MUTANTS: tuple[Mutant, ...] = (
+    *_in(
+        "consensus/learner.py",
+        (
+            "acknowledge a proposal before it is durable",
+            "Ack(self.epoch, core.history.last), after=io)",
+            "Ack(self.epoch, core.history.last))",
+        ),
+        (
+            "acknowledge the leader before its history is durable",
+            "AckNewLeader(self.epoch), after=io)",
+            "AckNewLeader(self.epoch))",
+        ),
+        (
+            "promise an epoch before the promise is durable",
+            "core.send(self.leader, answer, after=core.last_io)",
+            "core.send(self.leader, answer)",
+        ),
+        (
+            "promise older epochs than promised before",
+            "accepted <= message.epoch <= EPOCH_MAX",
+            "message.epoch <= EPOCH_MAX",
+        ),
+        (
+            "forget what was promised",
+            "core.save(attrs.evolve(core.metadata, accepted_epoch=message.epoch), now)",
+            "pass",
+        ),
+        (
+            "deliver all that was logged when an epoch begins",
+            "core.deliver(message.committed)",
+            "core.deliver(core.history.last)",
+        ),
+        (
+            "deliver nothing that is committed later",
+            "            self.core.deliver(message.zxid)",
+            "            pass",
+        ),
+        (
+            "never cut the log",
+            "core.cut(message.zxid, now)",
+            "pass",
+        ),
+        (
+            "never answer pings",
+            "self.core.send(self.leader, Pong(message.number))",
+            "pass",
+        ),
+        (
+            "follow a silent leader for ever",
+            'self.ended = "the leader is silent"',
+            "pass",
+        ),
+    ),
+    *_in(
+        "consensus/quorum.py",
+        (
+            "commit with one disk less than a quorum",
+            "highest_first[len(self.voters) // 2]",
+            "highest_first[max(0, len(self.voters) // 2 - 1)]",
+        ),
+        (
+            "commit only what all disks hold",
+            "highest_first[len(self.voters) // 2]",
+            "highest_first[-1]",
+        ),
+        (
+            "take half of the voters for a quorum",
+            "2 * len(self.voters & members) > len(self.voters)",
+            "2 * len(self.voters & members) >= len(self.voters) - 1",
+        ),
+    ),
+    *_in(
+        "consensus/broadcast.py",
+        (
+            "count the own disk before it has written",
+            "self._own[0][0] <= self.core.durable_io",
+            "True",
+        ),
+        (
+            "commit without delivering",
+            "            core.deliver(committed)",
+            "            pass",
+        ),
+        (
+            "tell nobody what is committed",
+            "core.broadcast(self._learners(), Commit(self.epoch, committed))",
+            "pass",
+        ),
+        (
+            "propose only to those that acknowledged the leader",
+            "if f.forwarding]",
+            "if f.synchronized]",
+        ),
+    ),
+    *_in(
+        "consensus/leader.py",
+        (
+            "use an epoch twice",
+            "self.epoch = Epoch(newest + 1)",
+            "self.epoch = Epoch(max(1, newest))",
+        ),
+        (
+            "offer an epoch before the own promise is durable",
+            "core.broadcast(infos, LeaderInfo(self.epoch), after=self._promise_io)",
+            "core.broadcast(infos, LeaderInfo(self.epoch))",
+        ),
+        (
+            "establish an epoch before it is on the own disk",
+            "elif core.durable_io >= self._epoch_io:",
+            "else:",
+        ),
+        (
+            "send no truncation",
+            "if tails and tails[-1] > level:",
+            "if False:",
+        ),
+        (
+            "deliver nothing when an epoch begins",
+            "        core.deliver(committed)",
+            "        pass",
+        ),
+        (
+            "do not count what synchronisation brought",
+            "follower.acked = max(follower.acked, follower.sent)",
+            "pass",
+        ),
+        (
+            "never drop a silent learner",
+            'self._drop(member, "the learner is silent")',
+            "pass",
+        ),
+        (
+            "lead without a quorum",
+            'self.ended = "a quorum is no longer linked"',
+            "pass",
+        ),
+        (
+            "lead with a disk that stalls",
+            'self.ended = "the own disk stalls"',
+            "pass",
+        ),
+    ),
+    *_in(
+        "consensus/followers.py",
+        (
+            "count wiped disks",
+            "return core.quorum.contains(seasoned) or all_are_empty(core, infos)",
+            "return core.quorum.contains(infos.keys() | {core.me})",
+        ),
+    ),
+    *_in(
+        "consensus/synchronization.py",
+        (
+            "synchronise from the learner's end",
+            "common = min(tail, own)",
+            "common = tail",
+        ),
+        (
+            "send a difference from where the log begins",
+            "return Diff(common) if common >= history.base else Snap()",
+            "return Diff(max(common, history.base))",
+        ),
+    ),
+    *_in(
+        "consensus/barrier.py",
+        (
+            "confirm the lead without asking",
+            "numbers[me] = self._sent",
+            "numbers = dict.fromkeys(quorum.voters, self._sent)",
+        ),
+    ),
+    *_in(
+        "consensus/core.py",
+        (
+            "cut the log in memory only",
+            "        self.effects.append(Cut(self._next_io(now), zxid))",
+            "        pass",
+        ),
+        (
+            "deliver a transaction twice",
+            "        self.delivered = upto\n",
+            "        self.delivered = max(self.delivered, Zxid(upto - 1))\n",
+        ),
+    ),
+    *_in(
+        "storage/log.py",
+        (
+            "write nothing",
+            "            self._directory.append(self._fd, content)",
+            "            pass",
+        ),
+        (
+            "forget the metadata when a segment begins",
+            "at.chain, at.meta)",
+            "at.chain, None)",
+        ),
+        (
+            "purge what recovery needs",
+            "self._remove_segments(enough[-1])",
+            "self._remove_segments(len(self._at.segments) - 1)",
+        ),
+    ),
+    *_in(
+        "storage/directory.py",
+        (
+            "never sync a new name",
+            "        self._system.sync_directory(self._fd)",
+            "        pass",
+        ),
+    ),
+    *_in(
+        "storage/recovery.py",
+        (
+            "go on behind a torn end",
+            "    if replay.torn:",
+            "    if False:",
+        ),
+    ),
+    *_in(
+        "storage/history.py",
+        (
+            "forget truncations in recovery",
+            "del self.records[bisect_right(self.records, zxid, key=_zxid_of) :]",
+            "pass",
+        ),
+    ),
+    *_in(
+        "replica/expiry.py",
+        (
+            "expire sessions early",
+            "now - heard >= session.timeout_ms / 1000",
+            "now - heard >= session.timeout_ms / 2000",
+        ),
+        (
+            "a new leader knows no mercy",
+            "heard = max(self.began, self._heard.get(session.owner, self.began))",
+            "heard = self._heard.get(session.owner, self.began - 1000)",
+        ),
+        (
+            "never expire a session",
+            "overdue.append(session.id)",
+            "pass",
+        ),
+    ),
+    *_in(
+        "replica/requests.py",
+        (
+            "send nothing again after a change of leader",
+            "self._unsent = deque(self._by_key.values())",
+            "pass",
+        ),
+        (
+            "say of every outcome that it has arrived",
+            "acked = next(iter(self._cxids.get(session, ())), cxid)",
+            "acked = cxid + 1",
+        ),
+    ),
+    *_in(
+        "tree/data_tree.py",
+        (
+            "apply a request as often as it comes",
+            "if cxid <= record.last_cxid:",
+            "if False:",
+        ),
+        (
+            "leave ephemerals behind",
+            "mutation.delete_ephemerals(list(record.ephemerals), closing.cause)",
+            "pass",
+        ),
+    ),
+    *_in(
+        "tree/snapshot.py",
+        (
+            "forget sessions' last requests in snapshots",
+            "        read.unsigned(last_cxid),",
+            "        0,",
+        ),
+    ),
+)
