@@ -17,7 +17,7 @@ from coordlib.replica.expiry import Expiry
 from coordlib.testing.simulate import main
 from coordlib.testing.simulation import SITUATIONS, Outcome, shrink, simulate
 from coordlib.testing.simulation.disk import Disk
-from coordlib.tree import SessionRecord
+from coordlib.tree import SessionRecord, TreeEvent, WatchTable
 
 SEEDS = 150
 
@@ -85,6 +85,19 @@ def test_the_command_sums_up(capsys: pytest.CaptureFixture[str]) -> None:
     assert sums["events"] > 1000
     assert sums["agreed_writes"] > 100
     assert sums["violations"] == []
+
+
+def test_two_processes_come_to_the_same_sums(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    sums = []
+    for jobs in ("1", "2"):
+        main(["--seeds", "6", "--seconds", "0.2", "--json", "--jobs", jobs])
+        found = json.loads(capsys.readouterr().out)
+        del found["events_per_second"]
+        sums.append(found)
+
+    assert sums[0] == sums[1]
 
 
 def test_the_command_tells_a_story(capsys: pytest.CaptureFixture[str]) -> None:
@@ -155,13 +168,13 @@ def test_a_truncation_that_never_reaches_the_disk_is_found_and_told_briefly(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     never_truncate(monkeypatch)
-    outcomes = (simulate(seed, seconds=3.0) for seed in range(60))
+    outcomes = (simulate(seed, seconds=2.0) for seed in range(60))
     outcome = next(o for o in outcomes if o.oracle)
 
-    needed = shrink(outcome, seconds=3.0, members=None, attempts=12)
+    needed = shrink(outcome, seconds=2.0, members=None, attempts=12)
 
     assert len(needed) < outcome.strikes / 2
-    again = simulate(outcome.seed, seconds=3.0, only=needed)
+    again = simulate(outcome.seed, seconds=2.0, only=needed)
     assert again.oracle == outcome.oracle
 
 
@@ -183,3 +196,16 @@ def test_a_session_that_expires_early_is_found(
     monkeypatch.setattr(Expiry, "expired", early)
 
     assert found(range(40)) == ["early-expiry"]
+
+
+def test_a_watch_that_misses_something_is_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fire = WatchTable.fire
+
+    def miss(table: WatchTable, events: list[TreeEvent]) -> list[object]:
+        return [told for told in fire(table, events) if told[1].zxid % 50]
+
+    monkeypatch.setattr(WatchTable, "fire", miss)
+
+    assert found(range(3)) == ["watch-complete"]

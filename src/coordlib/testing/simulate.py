@@ -11,7 +11,8 @@ import json
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from typing import TextIO
 
@@ -151,6 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--seconds", type=float, default=10.0, help="simulated time with faults"
     )
+    parser.add_argument("--jobs", type=int, default=1, help="processes to share them")
     parser.add_argument("--json", action="store_true", help="print the sums as JSON")
     parser.add_argument("--replay", type=int, metavar="SEED", help="tell one story")
     options = parser.parse_args(arguments)
@@ -161,19 +163,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _tell(outcome, timeline, sys.stdout)
         return 1 if outcome.violation else 0
     summary, began = Summary(), time.perf_counter()
-    for seed in range(options.first, options.first + options.seeds):
-        outcome = play(seed)
+    seeds = range(options.first, options.first + options.seeds)
+    for outcome in _play_all(play, seeds, options.jobs):
         summary.add(outcome)
         if outcome.violation:
             needed = shrink(outcome, seconds=options.seconds, members=options.members)
             timeline = deque()
-            outcome = play(seed, timeline=timeline, only=needed)
+            story = play(outcome.seed, timeline=timeline, only=needed)
             # To where it does not mix with what --json prints.
-            _tell(outcome, _shortened(timeline), sys.stderr)
+            _tell(story, _shortened(timeline), sys.stderr)
     seconds = time.perf_counter() - began
     text = summary.as_json(seconds) if options.json else summary.as_text(seconds)
     sys.stdout.write(f"{text}\n")
     return 1 if summary.violations or summary.is_long_and_blind else 0
+
+
+def _play_all(
+    play: Callable[[int], Outcome], seeds: range, jobs: int
+) -> Iterator[Outcome]:
+    """Yield the outcome of every seed, in order."""
+    if jobs == 1:
+        yield from map(play, seeds)
+    else:
+        with ProcessPoolExecutor(jobs) as pool:
+            yield from pool.map(play, seeds, chunksize=4)
 
 
 def _shortened(timeline: Iterable[str]) -> list[str]:
