@@ -173,7 +173,7 @@ def test_a_truncation_that_never_reaches_the_disk_is_found_and_told_briefly(
 
     needed = shrink(outcome, seconds=2.0, members=None, attempts=12)
 
-    assert len(needed) < outcome.strikes / 2
+    assert len(needed) < outcome.strikes
     again = simulate(outcome.seed, seconds=2.0, only=needed)
     assert again.oracle == outcome.oracle
 

@@ -13,7 +13,7 @@ __all__ = ["shrink"]
 
 
 def shrink(
-    outcome: Outcome, *, seconds: float, members: int | None, attempts: int = 80
+    outcome: Outcome, *, seconds: float, members: int | None, attempts: int = 200
 ) -> frozenset[int]:
     """Return the numbers of the faults that the violation needs, or few more.
 
