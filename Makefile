@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test bench torture lint fix floors clean
+.PHONY: demo test bench torture mutants lint fix floors clean
 
 demo: $(VENV)/.runtime
 	$(BIN)/python examples/worker_pool.py
@@ -31,6 +31,10 @@ SEEDS ?= 2000
 JOBS ?= 2
 simulate: $(VENV)/.dev
 	$(BIN)/python -m coordlib.testing.simulate --seeds $(SEEDS) --jobs $(JOBS)
+
+# Breaks one rule after the other and lets the simulator object: some ten minutes.
+mutants: $(VENV)/.dev
+	$(BIN)/python -m coordlib.testing.mutants
 
 fix: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
