@@ -76,8 +76,6 @@ class Disk:
       fail: The call that fails next, and how; removed when it did.
       full: Every write fails for want of space.
       takes_less: Asked before a write, whether it takes only a beginning.
-      reorders: A power loss may keep a later page of one write and lose an
-        earlier one.
 
     """
 
@@ -90,7 +88,6 @@ class Disk:
     calls_left: int | None = attrs.field(default=None, init=False)
     fail: tuple[str, int] | None = attrs.field(default=None, init=False)
     full: bool = attrs.field(default=False, init=False)
-    reorders: bool = attrs.field(default=False, init=False)
     _changes: list[_Change] = attrs.field(factory=list, init=False)
     _open: dict[int, File] = attrs.field(factory=dict, init=False)
     _last_fd: int = attrs.field(default=10, init=False)
@@ -249,14 +246,15 @@ class Disk:
         return done
 
     def _torn(self, data: bytes) -> bytes:
-        """Return what may be left of one write."""
+        """Return what may be left of one write: a beginning, and no good rest.
+
+        That a later page is there and an earlier one is not is left out.
+        """
         at = self._random.randrange(len(data) + 1)
         rest = len(data) - at
         garbage = self._random.randbytes(rest)
         # The second: the size reached the disk and the content did not.
-        kinds = [data[:at], data[:at] + bytes(rest), data[:at] + garbage]
-        if self.reorders:
-            kinds.append(bytes(at) + data[at:])
+        kinds = (data[:at], data[:at] + bytes(rest), data[:at] + garbage)
         return self._random.choice(kinds)
 
     # --- inside ---
