@@ -11,7 +11,7 @@ import pytest
 
 from consensus_world import World
 from coordlib.consensus import Notification, Role, Settings, Truncate
-from coordlib.ids import MemberId, epoch_of
+from coordlib.ids import NO_ZXID, MemberId, epoch_of
 
 ONE, TWO, THREE, FOUR = MemberId(1), MemberId(2), MemberId(3), MemberId(4)
 
@@ -144,6 +144,34 @@ def test_what_only_a_deposed_leader_logged_is_cut_and_never_delivered() -> None:
     assert any(Truncate.__name__ in line for line in seen)
     assert all(payloads(world, m) == [b"agreed", b"instead"] for m in world.voters)
     assert [p for _, p in world.disks[THREE].log] == [b"agreed", b"instead"]
+
+
+def test_a_greeting_does_not_vote_with_what_was_cut_since() -> None:
+    """3 is truncated by 2; then it greets 1, in the same role as before."""
+    world = founded()
+    world.propose(THREE, b"lost")
+    for other in (ONE, TWO):
+        link = world.link_between(THREE, other)
+        assert link is not None
+        world.wires[link, THREE].clear()
+    world.persist(THREE)
+    world.crash(THREE)
+    world.settle(rounds=200)
+    assert world.leader() == TWO
+    world.start(THREE)
+    assert world.disks[THREE].log
+    link = world.connect(TWO, THREE)
+    while world.disks[THREE].log:
+        for sender in (TWO, THREE):
+            if world.wires[link, sender]:
+                world.deliver(link, sender)
+        world.persist(TWO, 100)
+        world.persist(THREE)
+    link = world.connect(ONE, THREE)
+    world.persist(THREE, 100)
+
+    votes = [m.vote for m in world.wires[link, THREE] if isinstance(m, Notification)]
+    assert [vote.last_zxid for vote in votes if vote] == [NO_ZXID]
 
 
 def test_a_member_that_does_not_hear_the_leader_does_not_depose_it() -> None:

@@ -201,8 +201,12 @@ class Core:
 
     def greet(self, member: MemberId) -> None:
         """Tell a newly linked member what this member does."""
-        if self._last is not None:
-            self.send(member, self._last, self._after(self._last))
+        if self._last is None:
+            return
+        if self._last.vote is not None:
+            # The log may have grown or been cut since it was last said.
+            self._last = attrs.evolve(self._last, vote=self.vote())
+        self.send(member, self._last, self._after(self._last))
 
     def remind(self, members: Iterable[MemberId]) -> None:
         """Tell members again what this member does, which tells them nothing new.
