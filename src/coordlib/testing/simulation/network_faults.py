@@ -51,6 +51,9 @@ def isolate_leader(strike: Strike) -> None:
         pairs = _both_ways(pairs)
     silence = strike.world.profile.settings.silence_timeout
     duration = round(strike.random.uniform(0.5, 3.0) * silence * SECOND)
+    if chance(strike.random, 0.3):
+        # When it is back, what only it has logged is cut: a moment worth testing.
+        leader.dies_before = "Cut"
     _cut(strike, "isolate_leader", pairs, duration)
 
 

@@ -349,7 +349,6 @@ class Service:
         process, tree = self.process, self.process.tree
         self.watcher.installed()
         for session in [s for s in self.kept if tree.session(s) is None]:
-            process.kernel.mark("session.vanished-in-a-snapshot")
             self._lost(self.kept.pop(session))
         waiting = len(self.outstanding)
         self.outstanding.restored(tree)

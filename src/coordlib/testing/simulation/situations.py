@@ -82,7 +82,6 @@ SITUATIONS = frozenset(
         "session.lost-locally",
         "session.opened-twice",
         "session.outlived-its-leader",
-        "session.vanished-in-a-snapshot",
         # Who was outside of the healed quorum in the end.
         "life.cut-off-outsider",
         "life.dead-outsider",
