@@ -264,6 +264,9 @@ def test_create_mode_has_zookeepers_numbers() -> None:
         Create("/a", ephemeral=True).mode: 1,
         Create("/a", sequential=True).mode: 2,
         Create("/a", ephemeral=True, sequential=True).mode: 3,
+        Create("/a", container=True).mode: 4,
+        Create("/a", ttl_ms=1).mode: 5,
+        Create("/a", ttl_ms=1, sequential=True).mode: 6,
     }
     assert modes == {mode: int(mode) for mode in CreateMode}
 

@@ -97,7 +97,7 @@ class Model:
         if isinstance(operation, Check):
             return None
         if isinstance(operation, Set):
-            z.data, z.mzxid, z.mtime = operation.data, zxid, now
+            z.data, z.mzxid, z.mtime = operation.data or b"", zxid, now
             z.version += 1
             self.events.append((EventType.DATA_CHANGED, operation.path))
             return self.stat(operation.path)
@@ -121,7 +121,7 @@ class Model:
             raise NotAllowed(ErrorCode.NO_CHILDREN_FOR_EPHEMERALS)
         owner = session if operation.ephemeral else 0
         self.znodes[path] = ModelZnode(
-            operation.data, zxid, zxid, zxid, now, now, owner
+            operation.data or b"", zxid, zxid, zxid, now, now, owner
         )
         parent.creates += 1
         parent.pzxid = zxid

@@ -6,6 +6,8 @@ gets a typed error at once, and nothing has changed.
 
 from __future__ import annotations
 
+from math import isfinite
+
 from coordlib.config import Limits
 from coordlib.errors import BadArgumentsError
 from coordlib.tree import (
@@ -19,15 +21,15 @@ from coordlib.tree import (
     validate_sequential,
 )
 
-__all__ = ["check_path", "checked_path"]
+__all__ = ["check_path", "checked_path", "to_ttl_ms"]
 
 
 def checked_path(operation: Operation, limits: Limits) -> str:
     """Check the arguments of an operation and return its path, for errors.
 
     Raises:
-      BadArgumentsError: A path is malformed, data is too long, or there are too
-        many operations.
+      BadArgumentsError: A path is malformed, data is too long, the kinds of
+        znode contradict each other, or there are too many operations.
       TypeError: An argument is of a wrong type.
 
     """
@@ -41,6 +43,7 @@ def checked_path(operation: Operation, limits: Limits) -> str:
         case Create(path=path, data=data):
             check_path(path, limits.path_chars_max, sequential=operation.sequential)
             _check_data(path, data, limits.data_bytes_max)
+            _check_mode(operation)
         case Set(path=path, data=data, version=version):
             check_path(path, limits.path_chars_max)
             _check_data(path, data, limits.data_bytes_max)
@@ -70,7 +73,35 @@ def check_path(path: str, chars_max: int, *, sequential: bool = False) -> None:
         validate_path(path, chars_max)
 
 
-def _check_data(path: str, data: bytes, bytes_max: int) -> None:
+def to_ttl_ms(path: str, ttl: float | None) -> int:
+    """Return a time to live in milliseconds; 0 for ``None``.
+
+    Raises:
+      BadArgumentsError: It rounds to none, or is not finite.
+      TypeError: It is no number.
+
+    """
+    if ttl is None:
+        return 0
+    if not isinstance(ttl, int | float):
+        raise TypeError(f"a ttl is a number of seconds, not {type(ttl).__name__}")
+    ttl_ms = round(ttl * 1000) if isfinite(ttl) else 0
+    if not ttl_ms:
+        raise BadArgumentsError(path, f"a ttl of {ttl} s is less than a millisecond")
+    return ttl_ms
+
+
+def _check_mode(operation: Create) -> None:
+    ttl_ms = operation.ttl_ms
+    if not isinstance(ttl_ms, int):
+        raise TypeError(f"ttl_ms is an int, not {type(ttl_ms).__name__}")
+    # It raises if the choices contradict each other.
+    _ = operation.mode
+
+
+def _check_data(path: str, data: bytes | None, bytes_max: int) -> None:
+    if data is None:
+        return
     if not isinstance(data, bytes):
         raise TypeError(f"data is bytes, not {type(data).__name__}")
     if len(data) > bytes_max:

@@ -48,7 +48,7 @@ from coordlib.tree import (
     WatchKind,
 )
 
-from .arguments import check_path, checked_path
+from .arguments import check_path, checked_path, to_ttl_ms
 from .event_stream import EventStream
 
 __all__ = ["Session", "Znode"]
@@ -185,20 +185,31 @@ class Session:
     async def create(
         self,
         path: str,
-        data: bytes = b"",
+        data: bytes | None = b"",
         *,
         ephemeral: bool = False,
         sequential: bool = False,
+        container: bool = False,
+        ttl: float | None = None,
     ) -> str:
         """Make a znode.
 
         Args:
           path: Its path, such as ``"/config/limits"``. With ``sequential`` the
             ensemble appends ten digits, and the path may end with ``/``.
-          data: At most :attr:`Limits.data_bytes_max` bytes (1 MiB).
+          data: At most :attr:`Limits.data_bytes_max` bytes (1 MiB); or
+            ``None``, null to ZooKeeper's clients, which :meth:`get` reads as
+            empty.
           ephemeral: Delete it when this session ends.
           sequential: Append a number that grows with every child created at
             the same parent.
+          container: Have the ensemble delete it some time after its last child
+            is gone; neither ephemeral nor sequential. It may vanish between two
+            calls: if making a child raises :exc:`NoNodeError`, make it again.
+          ttl: Have the ensemble delete it some time after it has had no
+            children and its data has not been set for so many seconds: a
+            millisecond to 34 years, in whole milliseconds. Not ephemeral, not
+            a container.
 
         Returns:
           The path, with the number if it is sequential.
@@ -207,23 +218,33 @@ class Session:
           NodeExistsError: There is one already. Nothing changed.
           NoNodeError: The parent does not exist. Nothing changed.
           NoChildrenForEphemeralsError: The parent is ephemeral. Nothing changed.
+          BadArgumentsError: The kinds of znode contradict each other. Nothing
+            changed.
 
         Source:
           ``ZooKeeper.create``.
 
         """
-        result = await self._ask(
-            Create(path, data, ephemeral=ephemeral, sequential=sequential)
+        operation = Create(
+            path,
+            data,
+            ephemeral=ephemeral,
+            sequential=sequential,
+            container=container,
+            ttl_ms=to_ttl_ms(path, ttl),
         )
+        result = await self._ask(operation)
         assert isinstance(result, Created)
         return result.path
 
-    async def set(self, path: str, data: bytes, *, version: int = ANY_VERSION) -> Stat:
+    async def set(
+        self, path: str, data: bytes | None, *, version: int = ANY_VERSION
+    ) -> Stat:
         """Replace the data of a znode.
 
         Args:
           path: Which.
-          data: At most :attr:`Limits.data_bytes_max` bytes (1 MiB).
+          data: As in :meth:`create`.
           version: Refuse unless the znode has this :attr:`Stat.version`.
             ``ANY_VERSION`` (-1) accepts any.
 
@@ -311,7 +332,7 @@ class Session:
     # --- reads: from this member's tree ---
 
     async def get(self, path: str) -> tuple[bytes, Stat]:
-        """Return the data and the stat of a znode.
+        """Return the data and the stat of a znode; null data as empty.
 
         Read from this member's tree: the session sees all of its own completed
         writes, and never goes back in time. Call :meth:`sync` first to see

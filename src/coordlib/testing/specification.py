@@ -23,6 +23,7 @@ from coordlib.tree import (
     CloseSession,
     Create,
     Delete,
+    DeleteContainer,
     Multi,
     OpenSession,
     Operation,
@@ -49,6 +50,8 @@ class _Znode:
     ctime: int
     mtime: int
     owner: SessionId
+    container: bool = False
+    ttl_ms: int = 0
     version: int = 0
     created: int = 0
     deleted: int = 0
@@ -132,6 +135,8 @@ class Specification:
                 return None
             case Multi(parts):
                 return self._perform_all(parts)
+            case DeleteContainer():
+                return self._clean(operation)
             case _:
                 return self._perform_one(operation)
 
@@ -144,6 +149,23 @@ class Specification:
             znode = self._znodes.get(path)
             if znode is not None and znode.owner == id:
                 self._delete(path)
+
+    def _clean(self, operation: DeleteContainer) -> Refusal | None:
+        """Delete a znode that may go and has not changed since it was seen."""
+        znode = self._znodes.get(operation.path)
+        if self._asker:
+            return Refusal(ErrorCode.BAD_ARGUMENTS)
+        if znode is None:
+            return Refusal(ErrorCode.NO_NODE)
+        if znode.children:
+            return Refusal(ErrorCode.NOT_EMPTY)
+        was_used = znode.container and znode.created > 0
+        is_old = znode.ttl_ms > 0 and self._time_ms > znode.mtime + znode.ttl_ms
+        seen = operation.mzxid == znode.mzxid and operation.pzxid == znode.pzxid
+        if not seen or not (was_used or is_old):
+            return Refusal(ErrorCode.BAD_VERSION)
+        self._delete(operation.path)
+        return None
 
     def _perform_all(self, parts: tuple[SubOperation, ...]) -> ClientResult:
         results: list[str | Stat | None] = []
@@ -177,7 +199,8 @@ class Specification:
             case Check():
                 return None
             case Set():
-                return self._set(znode, operation.data)
+                # A client reads null as empty.
+                return self._set(znode, operation.data or b"")
             case Delete():
                 if znode.children:
                     return Refusal(ErrorCode.NOT_EMPTY)
@@ -207,7 +230,9 @@ class Specification:
         if operation.ephemeral:
             owner = self._asker
             self._sessions[owner].paths.append(path)
-        self._znodes[path] = _Znode(operation.data, zxid, zxid, zxid, now, now, owner)
+        znode = _Znode(operation.data or b"", zxid, zxid, zxid, now, now, owner)
+        znode.container, znode.ttl_ms = operation.container, operation.ttl_ms
+        self._znodes[path] = znode
         parent.children[name_of(path)] = zxid
         parent.created += 1
         parent.pzxid, parent.stat = zxid, None

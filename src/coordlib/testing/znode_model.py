@@ -66,8 +66,9 @@ def linearize_history(
       steps_max: The budget for all parts together.
 
     Raises:
-      ValueError: There are multis, ephemeral or sequential znodes, or deletions
-        by czxid: these need zxids or sessions, so :func:`.check_history`.
+      ValueError: There are multis, deletions by czxid, or znodes that are
+        sequential or deleted by others than clients: these need zxids or
+        sessions, so :func:`.check_history`.
 
     """
     steps, unknown = 0, False
@@ -120,7 +121,9 @@ def _plain(operation: ClientOperation) -> ZnodeOperation | None:
     match operation:
         case Sync() | GetChildren():
             return None
-        case Create(ephemeral=False, sequential=False) | Delete(czxid=0):
+        case Create(ephemeral=False, sequential=False, container=False, ttl_ms=0):
+            return operation
+        case Delete(czxid=0):
             return operation
         case Set() | Get() | Exists():
             return operation
@@ -165,7 +168,8 @@ class _ZnodeModel:
         others = tuple([other for other in state if other is not znode])
         if isinstance(operation, Set):
             version += 1
-            return tuple(sorted((*others, (path, operation.data, version)))), version
+            written = (path, operation.data or b"", version)
+            return tuple(sorted((*others, written))), version
         if any(parent_of(other) == path for other, _, _ in others):
             return state, ErrorCode.NOT_EMPTY
         return others, None
@@ -178,4 +182,5 @@ def _create(state: _State, operation: Create) -> tuple[_State, ZnodeResult]:
         return state, ErrorCode.NO_NODE
     if operation.path in paths:
         return state, ErrorCode.NODE_EXISTS
-    return tuple(sorted((*state, (operation.path, operation.data, 0)))), None
+    created = (operation.path, operation.data or b"", 0)
+    return tuple(sorted((*state, created))), None

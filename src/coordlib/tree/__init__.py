@@ -11,6 +11,8 @@ How a write passes through::
   answers, changes
 * ``codec``, ``result_codec``, ``fields``: their bytes, and how those are checked
 * ``znodes``, ``sessions``, ``digest``: the state, and the number that sums it up
+* ``lifetimes``, ``candidates``: what ends a znode's life; containers and znodes
+  with a time to live that the ensemble may delete
 * ``mutations``: what an operation does to the znodes, by ZooKeeper's rules
 * ``data_tree``: :class:`DataTree`, which applies transactions and is read
 * ``reader``: the part of it that users see
@@ -31,6 +33,7 @@ from .codec import (
 )
 from .data_tree import Applied, DataTree
 from .events import EventType, TreeEvent
+from .lifetimes import TTL_MS_MAX
 from .operations import (
     ANY_VERSION,
     DATA_BYTES_MAX,
@@ -41,6 +44,7 @@ from .operations import (
     Created,
     CreateMode,
     Delete,
+    DeleteContainer,
     Multi,
     MultiRefused,
     OpenSession,
@@ -63,6 +67,7 @@ __all__ = [
     "ANY_VERSION",
     "DATA_BYTES_MAX",
     "NO_SESSION",
+    "TTL_MS_MAX",
     "Applied",
     "Captured",
     "Cause",
@@ -73,6 +78,7 @@ __all__ = [
     "Created",
     "DataTree",
     "Delete",
+    "DeleteContainer",
     "EventType",
     "Multi",
     "MultiRefused",

@@ -21,12 +21,15 @@ from coordlib.errors import ProtocolError
 from coordlib.ids import SessionId
 
 from . import fields as read
+from .lifetimes import TTL_MS_MAX
 from .operations import (
     Cause,
     Check,
     CloseSession,
     Create,
+    CreateMode,
     Delete,
+    DeleteContainer,
     Multi,
     OpenSession,
     Operation,
@@ -54,10 +57,20 @@ _DELETE = 2
 _SET = 5
 _CHECK = 13
 _MULTI = 14
+_DELETE_CONTAINER = 20
 _OPEN_SESSION = -10
 _CLOSE_SESSION = -11
 
-_MODE_EPHEMERAL, _MODE_SEQUENTIAL, _MODE_MAX = 1, 2, 3
+_EPHEMERAL = {CreateMode.EPHEMERAL, CreateMode.EPHEMERAL_SEQUENTIAL}
+_WITH_TTL = {
+    CreateMode.PERSISTENT_WITH_TTL,
+    CreateMode.PERSISTENT_SEQUENTIAL_WITH_TTL,
+}
+_SEQUENTIAL = {
+    CreateMode.PERSISTENT_SEQUENTIAL,
+    CreateMode.EPHEMERAL_SEQUENTIAL,
+    CreateMode.PERSISTENT_SEQUENTIAL_WITH_TTL,
+}
 
 
 @attrs.define
@@ -84,6 +97,10 @@ def encode_request(session: int, cxid: int, acked: int, operation: Operation) ->
     """Return the bytes of a request; the numbers are unsigned, of 64 bits.
 
     Paths must have passed :func:`.validate_path`: not every ``str`` is UTF-8.
+
+    Raises:
+      BadArgumentsError: A :class:`Create` contradicts itself.
+
     """
     body = encoding.encode(_operation_fields(operation))
     return _REQUEST.pack(session, cxid, acked) + body
@@ -121,7 +138,7 @@ def decode_transaction(payload: bytes) -> Transaction:
 def _operation_fields(operation: Operation) -> list[object]:
     match operation:
         case Create(path, data):
-            return [_CREATE, path, data, int(operation.mode)]
+            return [_CREATE, path, data, int(operation.mode), operation.ttl_ms]
         case Delete(path, version, czxid):
             return [_DELETE, path, version, czxid]
         case Set(path, data, version):
@@ -130,6 +147,8 @@ def _operation_fields(operation: Operation) -> list[object]:
             return [_CHECK, path, version, czxid]
         case Multi(operations):
             return [_MULTI, [_operation_fields(part) for part in operations]]
+        case DeleteContainer(path, mzxid, pzxid):
+            return [_DELETE_CONTAINER, path, mzxid, pzxid]
         case OpenSession(nonce, owner, timeout_ms):
             return [_OPEN_SESSION, nonce, owner, timeout_ms]
         case CloseSession(session, cause):
@@ -157,13 +176,16 @@ def _decode_part(value: object) -> SubOperation:
 
 
 def _decode_create(fields: list[object]) -> Create:
-    _, path, data, mode = read.exactly(4, fields)
-    mode_bits = read.integer(mode, 0, _MODE_MAX)
+    _, path, data, mode, ttl = read.exactly(5, fields)
+    number = read.integer(mode, 0, CreateMode.PERSISTENT_SEQUENTIAL_WITH_TTL)
+    ttl_range = (1, TTL_MS_MAX) if number in _WITH_TTL else (0, 0)
     return Create(
         read.text(path),
-        read.octets(data),
-        ephemeral=mode_bits & _MODE_EPHEMERAL != 0,
-        sequential=mode_bits & _MODE_SEQUENTIAL != 0,
+        read.data(data),
+        ephemeral=number in _EPHEMERAL,
+        sequential=number in _SEQUENTIAL,
+        container=number == CreateMode.CONTAINER,
+        ttl_ms=read.integer(ttl, *ttl_range),
     )
 
 
@@ -174,7 +196,7 @@ def _decode_delete(fields: list[object]) -> Delete:
 
 def _decode_set(fields: list[object]) -> Set:
     _, path, data, version = read.exactly(4, fields)
-    return Set(read.text(path), read.octets(data), read.version(version))
+    return Set(read.text(path), read.data(data), read.version(version))
 
 
 def _decode_check(fields: list[object]) -> Check:
@@ -185,6 +207,11 @@ def _decode_check(fields: list[object]) -> Check:
 def _decode_multi(fields: list[object]) -> Multi:
     _, parts = read.exactly(2, fields)
     return Multi(tuple([_decode_part(part) for part in read.items(parts)]))
+
+
+def _decode_delete_container(fields: list[object]) -> DeleteContainer:
+    _, path, mzxid, pzxid = read.exactly(4, fields)
+    return DeleteContainer(read.text(path), read.unsigned(mzxid), read.unsigned(pzxid))
 
 
 def _decode_open(fields: list[object]) -> OpenSession:
@@ -210,6 +237,7 @@ _PARTS: dict[int, Callable[[list[object]], SubOperation]] = {
 }
 _WHOLES: dict[int, Callable[[list[object]], Operation]] = {
     _MULTI: _decode_multi,
+    _DELETE_CONTAINER: _decode_delete_container,
     _OPEN_SESSION: _decode_open,
     _CLOSE_SESSION: _decode_close,
 }

@@ -22,6 +22,7 @@ from .mutations import Mutation
 from .operations import (
     Cause,
     CloseSession,
+    DeleteContainer,
     Multi,
     OpenSession,
     Operation,
@@ -109,7 +110,7 @@ class DataTree:
         return self._perform_once(zxid, transaction)
 
     def get(self, path: str) -> tuple[bytes, Stat]:
-        """Return the data and stat of a znode.
+        """Return the data and stat of a znode; null data as empty.
 
         Raises:
           NoNodeError: There is no such znode.
@@ -120,6 +121,19 @@ class DataTree:
             znode = self._by_path[path]
         except KeyError:
             raise _missing(path) from None
+        return znode.data or b"", znode.stat or znode.make_stat()
+
+    def get_nullable(self, path: str) -> tuple[bytes | None, Stat]:
+        """Return the data of a znode exactly, ``None`` if null, and its stat.
+
+        For those who speak ZooKeeper's protocol.
+
+        Raises:
+          NoNodeError: There is no such znode.
+          BadArgumentsError: ``path`` is malformed.
+
+        """
+        znode = self._lookup(path)
         return znode.data, znode.stat or znode.make_stat()
 
     def exists(self, path: str) -> Stat | None:
@@ -240,6 +254,8 @@ class DataTree:
         match transaction.operation:
             case Multi() as multi:
                 result: Result = mutation.perform_all(multi)
+            case DeleteContainer() as deletion:
+                result = mutation.delete_container(deletion)
             case OpenSession() as opening:
                 return self._open(zxid, transaction, opening)
             case CloseSession() as closing:

@@ -14,6 +14,7 @@ __all__ = [
     "NONCE_BYTES_MAX",
     "OWNER_BYTES",
     "UINT64_MAX",
+    "data",
     "exactly",
     "integer",
     "items",
@@ -64,6 +65,13 @@ def octets(value: object) -> bytes:
     """Return ``value`` if it is bytes."""
     if type(value) is not bytes:
         raise ProtocolError("not bytes")
+    return value
+
+
+def data(value: object) -> bytes | None:
+    """Return a znode's data, which may be null."""
+    if value is not None and type(value) is not bytes:
+        raise ProtocolError("neither bytes nor null")
     return value
 
 

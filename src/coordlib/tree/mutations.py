@@ -16,6 +16,7 @@ from coordlib.errors import BadArgumentsError, ErrorCode
 from coordlib.ids import SessionId
 
 from .events import EventType, TreeEvent
+from .lifetimes import CONTAINER_OWNER, NO_OWNER, ttl_of, ttl_owner
 from .operations import (
     ANY_VERSION,
     DATA_BYTES_MAX,
@@ -24,6 +25,7 @@ from .operations import (
     Create,
     Created,
     Delete,
+    DeleteContainer,
     Multi,
     MultiRefused,
     Refused,
@@ -32,7 +34,7 @@ from .operations import (
     SubResult,
 )
 from .paths import validate_path
-from .stat import NO_SESSION, Stat
+from .stat import Stat
 from .znodes import Znode, ZnodeTable, to_int32
 
 __all__ = ["Mutation"]
@@ -95,6 +97,38 @@ class Mutation:
         for path in paths:
             self._remove(path, cause)
 
+    def delete_container(self, operation: DeleteContainer) -> Refused | None:
+        """Delete a znode that nobody needs, if that is still so.
+
+        Unlike ZooKeeper, which looks once more for children only, whatever has
+        been set, made anew or used since the leader looked stays.
+
+        Source:
+          ``PrepRequestProcessor``, the case of ``OpCode.deleteContainer``;
+          ``ContainerManager.getCandidates``.
+
+        """
+        path = operation.path
+        if self.session:
+            reason = "only the ensemble itself may ask for this"
+            return Refused(ErrorCode.BAD_ARGUMENTS, path, reason)
+        znode = self.znodes.by_path.get(path)
+        if znode is None:
+            return Refused(ErrorCode.NO_NODE, path)
+        if znode.children:
+            return Refused(ErrorCode.NOT_EMPTY, path)
+        if (znode.mzxid, znode.pzxid) != (operation.mzxid, operation.pzxid):
+            return Refused(ErrorCode.BAD_VERSION, path, "changed since it was seen")
+        if znode.ephemeral_owner == CONTAINER_OWNER:
+            cause, is_over = Cause.CONTAINER, znode.creates > 0
+        else:
+            ttl = ttl_of(znode.ephemeral_owner)
+            cause, is_over = Cause.TTL, 0 < ttl < self.time_ms - znode.mtime
+        if not is_over:
+            return Refused(ErrorCode.BAD_VERSION, path, "its time has not come")
+        self._remove(path, cause)
+        return None
+
     def _create(self, operation: Create) -> Created | Refused:
         path = operation.path
         if operation.ephemeral and not self.session:
@@ -117,19 +151,26 @@ class Mutation:
         """Go on with ``path``, the final one, whose shape is right."""
         if path in self.znodes.by_path:
             return Refused(ErrorCode.NODE_EXISTS, operation.path)
-        if parent.ephemeral_owner:
+        if parent.ephemeral_owner > 0:
             return Refused(ErrorCode.NO_CHILDREN_FOR_EPHEMERALS, operation.path)
-        if len(operation.data) > DATA_BYTES_MAX:
+        if operation.data and len(operation.data) > DATA_BYTES_MAX:
             return _too_long(operation.path, operation.data)
         znode = self.znodes.create(
             path,
             operation.data,
             zxid=self.zxid,
             time_ms=self.time_ms,
-            owner=self.session if operation.ephemeral else NO_SESSION,
+            owner=self._owner_for(operation),
         )
         self.events.append(TreeEvent(EventType.CREATED, path, self.zxid))
         return Created(path, znode.make_stat())
+
+    def _owner_for(self, operation: Create) -> int:
+        if operation.ephemeral:
+            return self.session
+        if operation.ttl_ms:
+            return ttl_owner(operation.ttl_ms)
+        return CONTAINER_OWNER if operation.container else NO_OWNER
 
     def _delete(self, operation: Delete) -> Refused | None:
         path = operation.path
@@ -145,7 +186,7 @@ class Mutation:
 
     def _set(self, operation: Set) -> Stat | Refused:
         path, data = operation.path, operation.data
-        if len(data) > DATA_BYTES_MAX:
+        if data and len(data) > DATA_BYTES_MAX:
             return _too_long(path, data)
         znode = self._expect(path, operation.version, 0)
         if isinstance(znode, Refused):

@@ -10,9 +10,10 @@ from enum import IntEnum
 
 import attrs
 
-from coordlib.errors import ErrorCode
+from coordlib.errors import BadArgumentsError, ErrorCode
 from coordlib.ids import SessionId
 
+from .lifetimes import TTL_MS_MAX
 from .stat import Stat
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "CreateMode",
     "Created",
     "Delete",
+    "DeleteContainer",
     "Multi",
     "MultiRefused",
     "OpenSession",
@@ -46,15 +48,15 @@ replicated rules: members with another value would apply another history."""
 
 
 class CreateMode(IntEnum):
-    """The kinds of znodes, with ZooKeeper's numbers.
-
-    4 (container), 5 and 6 (TTL) are reserved.
-    """
+    """The kinds of znodes, with ZooKeeper's numbers."""
 
     PERSISTENT = 0
     EPHEMERAL = 1
     PERSISTENT_SEQUENTIAL = 2
     EPHEMERAL_SEQUENTIAL = 3
+    CONTAINER = 4
+    PERSISTENT_WITH_TTL = 5
+    PERSISTENT_SEQUENTIAL_WITH_TTL = 6
 
 
 class Cause(IntEnum):
@@ -66,6 +68,10 @@ class Cause(IntEnum):
     CLOSED = 2
     # Its session was not heard of for its timeout.
     EXPIRED = 3
+    # It was a container, and its last child is gone.
+    CONTAINER = 4
+    # Its time to live was over.
+    TTL = 5
 
 
 @attrs.frozen
@@ -74,22 +80,48 @@ class Create:
 
     Attributes:
       path: Where. With ``sequential``, the tree appends a number.
-      data: At most :data:`DATA_BYTES_MAX` bytes.
+      data: At most :data:`DATA_BYTES_MAX` bytes; or ``None``, which is not the
+        same as none at all, to ZooKeeper's clients.
       ephemeral: It is deleted with the session that creates it.
       sequential: Append the count of children ever created at this parent, in
         ten digits. Beyond 2147483647 the count goes on at -2147483648, as in
         ZooKeeper; order by ``czxid`` instead.
+      container: The ensemble deletes it some time after its last child is gone.
+      ttl_ms: The ensemble deletes it some time after it has had no child, and
+        its data has not been set, for so many milliseconds; 0: never. At most
+        :data:`.TTL_MS_MAX`.
 
     """
 
     path: str
-    data: bytes = b""
+    data: bytes | None = b""
     ephemeral: bool = attrs.field(default=False, kw_only=True)
     sequential: bool = attrs.field(default=False, kw_only=True)
+    container: bool = attrs.field(default=False, kw_only=True)
+    ttl_ms: int = attrs.field(default=0, kw_only=True)
 
     @property
     def mode(self) -> CreateMode:
-        """The same choice as ZooKeeper's number."""
+        """The same choices as ZooKeeper's number.
+
+        Raises:
+          BadArgumentsError: The choices contradict each other, or there is no
+            such time to live.
+
+        """
+        if self.ttl_ms:
+            if self.ephemeral or self.container:
+                reason = "with a time to live it is no ephemeral and no container"
+                raise BadArgumentsError(self.path, reason)
+            if not 0 < self.ttl_ms <= TTL_MS_MAX:
+                reason = f"a time to live is 1 to {TTL_MS_MAX} ms, not {self.ttl_ms}"
+                raise BadArgumentsError(self.path, reason)
+            return CreateMode(CreateMode.PERSISTENT_WITH_TTL + self.sequential)
+        if self.container:
+            if self.ephemeral or self.sequential:
+                reason = "a container is neither ephemeral nor sequential"
+                raise BadArgumentsError(self.path, reason)
+            return CreateMode.CONTAINER
         return CreateMode(self.ephemeral + 2 * self.sequential)
 
 
@@ -117,13 +149,13 @@ class Set:
 
     Attributes:
       path: Which.
-      data: At most :data:`DATA_BYTES_MAX` bytes.
+      data: At most :data:`DATA_BYTES_MAX` bytes, or ``None``.
       version: Only if it has this :attr:`Stat.version`.
 
     """
 
     path: str
-    data: bytes
+    data: bytes | None
     version: int = ANY_VERSION
 
 
@@ -151,6 +183,26 @@ class Multi:
     """All of these, in order, each seeing the earlier ones' effects; or none."""
 
     operations: tuple[SubOperation, ...]
+
+
+@attrs.frozen
+class DeleteContainer:
+    """Delete a container, or what has outlived its time to live.
+
+    The ensemble's own wish: refused to sessions. The leader has seen that the
+    znode is to go, but not what is on its way meanwhile. So the tree looks
+    again when it applies this, and a znode that has changed since stays.
+
+    Attributes:
+      path: Which.
+      mzxid: Its :attr:`Stat.mzxid` when the leader looked.
+      pzxid: Its :attr:`Stat.pzxid` then.
+
+    """
+
+    path: str
+    mzxid: int
+    pzxid: int
 
 
 @attrs.frozen
@@ -184,7 +236,9 @@ class CloseSession:
     cause: Cause
 
 
-Operation = Create | Delete | Set | Check | Multi | OpenSession | CloseSession
+Operation = (
+    Create | Delete | Set | Check | Multi | DeleteContainer | OpenSession | CloseSession
+)
 
 
 @attrs.frozen

@@ -21,7 +21,7 @@ class TreeReader(Protocol):
         ...
 
     def get(self, path: str) -> tuple[bytes, Stat]:
-        """Return the data and stat of a znode.
+        """Return the data and stat of a znode; null data as empty.
 
         Raises:
           NoNodeError: There is no such znode.

@@ -25,6 +25,7 @@ from coordlib.ids import SessionId
 
 from . import fields as read
 from .data_tree import DataTree
+from .lifetimes import CONTAINER_OWNER, OWNER_MAX, is_owner
 from .operations import ANY_VERSION, DATA_BYTES_MAX, Result
 from .paths import parent_of, validate_path
 from .result_codec import decode_result, result_fields
@@ -43,7 +44,7 @@ _PIECE_ENTRIES_MAX = 1000
 # A piece ends with the entry that takes it beyond this many bytes of data.
 _PIECE_BYTES = 1 << 20
 
-_Row = tuple[bytes, int, int, int, int, int, int, SessionId, int]
+_Row = tuple[bytes | None, int, int, int, int, int, int, int, int]
 _row_of = attrgetter(
     "data",
     "czxid",
@@ -108,7 +109,7 @@ def encode_snapshot(captured: Captured) -> bytes:
         [session, cxid, zxid, result_fields(result)]
         for session, cxid, zxid, result in captured.outcomes
     ]
-    znodes = (
+    znodes: Iterator[list[object]] = (
         [path, *row] for path, row in zip(captured.paths, captured.rows, strict=True)
     )
     pieces = [_MAGIC, _piece(head)]
@@ -224,13 +225,17 @@ def _read_znodes(
         if path in znodes.by_path:
             raise ProtocolError("two znodes at one path")
         parent = znodes.by_path.get(parent_of(path))
-        if parent is None or parent.ephemeral_owner:
+        if parent is None or parent.ephemeral_owner > 0:
             raise ProtocolError("a znode without a parent that may have children")
-        if znode.ephemeral_owner and znode.ephemeral_owner not in sessions.by_id:
+        if 0 < znode.ephemeral_owner not in sessions.by_id:
             raise ProtocolError("an ephemeral without its session")
         znodes.link(path, znode, parent)
-    if any(z.children and len(z.children) > z.creates for z in znodes.by_path.values()):
-        raise ProtocolError("more children than were ever created")
+    for path, znode in znodes.by_path.items():
+        if znode.children and len(znode.children) > znode.creates:
+            raise ProtocolError("more children than were ever created")
+        if znode.ephemeral_owner < 0:
+            # When it was linked, its children were not there yet.
+            znodes.candidates.judge(path, znode)
     return znodes
 
 
@@ -240,17 +245,17 @@ def _read_znode(entry: object, zxid_max: int) -> tuple[str, Znode]:
     )
     created = read.integer(czxid, 0, zxid_max)
     znode = Znode(
-        data=read.octets(data),
+        data=read.data(data),
         czxid=created,
         mzxid=read.integer(mzxid, created, zxid_max),
         pzxid=read.integer(pzxid, created, zxid_max),
         ctime=read.unsigned(ctime),
         mtime=read.unsigned(mtime),
         version=read.version(version),
-        ephemeral_owner=SessionId(read.unsigned(owner)),
+        ephemeral_owner=_read_owner(owner),
         creates=read.unsigned(creates),
     )
-    if len(znode.data) > DATA_BYTES_MAX or znode.version == ANY_VERSION:
+    if len(znode.data or b"") > DATA_BYTES_MAX or znode.version == ANY_VERSION:
         raise ProtocolError("a znode that no operation can make")
     name = read.text(path)
     try:
@@ -258,3 +263,13 @@ def _read_znode(entry: object, zxid_max: int) -> tuple[str, Znode]:
     except BadArgumentsError as error:
         raise ProtocolError(f"a malformed path: {error.reason}") from error
     return name, znode
+
+
+def _read_owner(value: object) -> int:
+    owner = read.integer(value, CONTAINER_OWNER, OWNER_MAX)
+    # One object for all containers, not one for each.
+    if owner == CONTAINER_OWNER:
+        return CONTAINER_OWNER
+    if not is_owner(owner):
+        raise ProtocolError(f"no owner of a znode: {owner}")
+    return owner

@@ -31,13 +31,15 @@ class Stat:
       cversion: How often children were created or deleted, which is twice the
         creations less ``num_children``. A signed 32-bit number that wraps.
       aversion: How often its ACL has changed; 0, as there are no ACLs yet.
-      ephemeral_owner: The session whose end deletes the znode; 0 if none.
-      data_length: The size of its data in bytes.
+      ephemeral_owner: The session whose end deletes the znode; 0 if none, and
+        0 for a container or a znode with a time to live.
+      data_length: The size of its data in bytes; 0 if there is none.
       num_children: The number of direct children.
 
     Source:
       ``DataNode.copyStat``, ``DataTree.createNode``,
-      ``PrepRequestProcessor.checkAndIncVersion`` (ZOOKEEPER-4743).
+      ``PrepRequestProcessor.checkAndIncVersion`` (ZOOKEEPER-4743),
+      ``DataNode.getClientEphemeralOwner``.
 
     """
 

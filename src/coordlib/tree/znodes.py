@@ -15,7 +15,9 @@ from sortedcontainers import SortedList
 
 from coordlib.ids import SessionId
 
+from .candidates import Candidates
 from .digest import DigestSum
+from .lifetimes import NO_OWNER
 from .paths import name_of, parent_of
 from .sessions import SessionTable
 from .stat import NO_SESSION, Stat
@@ -33,6 +35,7 @@ class Znode:
     """One record of the tree; see :class:`.Stat` for most fields.
 
     Attributes:
+      ephemeral_owner: What ends its life: see :mod:`.lifetimes`.
       creates: How many children were ever created here: ZooKeeper's persisted
         ``cversion``, the source of sequence numbers.
       children: Czxid and name of each child, ascending; ``None`` until there is
@@ -42,14 +45,14 @@ class Znode:
 
     """
 
-    data: bytes
+    data: bytes | None
     czxid: int
     mzxid: int
     pzxid: int
     ctime: int
     mtime: int
     version: int
-    ephemeral_owner: SessionId
+    ephemeral_owner: int
     creates: int = 0
     children: SortedList[tuple[int, str]] | None = None
     stat: Stat | None = None
@@ -58,6 +61,7 @@ class Znode:
     def make_stat(self) -> Stat:
         """Build the stat and keep it."""
         children = 0 if self.children is None else len(self.children)
+        owner = self.ephemeral_owner
         self.stat = Stat(
             self.czxid,
             self.mzxid,
@@ -67,8 +71,8 @@ class Znode:
             self.version,
             to_int32(2 * self.creates - children),
             0,
-            self.ephemeral_owner,
-            len(self.data),
+            SessionId(owner) if owner > 0 else NO_SESSION,
+            len(self.data) if self.data else 0,
             children,
         )
         return self.stat
@@ -83,13 +87,14 @@ class ZnodeTable:
 
     """
 
-    __slots__ = ("_digests", "_sessions", "_undo", "by_path")
+    __slots__ = ("_digests", "_sessions", "_undo", "by_path", "candidates")
 
     def __init__(self, sessions: SessionTable, root: Znode | None = None) -> None:
         if root is None:
-            root = Znode(b"", 0, 0, 0, 0, 0, 0, NO_SESSION)
+            root = Znode(b"", 0, 0, 0, 0, 0, 0, NO_OWNER)
         # Invariant: a parent stands before its children.
         self.by_path: dict[str, Znode] = {"/": root}
+        self.candidates = Candidates()
         self._sessions = sessions
         self._digests = DigestSum(_describe)
         # What takes back the changes since begin(); None outside of a multi.
@@ -97,9 +102,12 @@ class ZnodeTable:
         self._digests.add("/", root)
 
     def create(
-        self, path: str, data: bytes, *, zxid: int, time_ms: int, owner: SessionId
+        self, path: str, data: bytes | None, *, zxid: int, time_ms: int, owner: int
     ) -> Znode:
-        """Add a znode, whose parent is there, and count it at its parent."""
+        """Add a znode, whose parent is there, and count it at its parent.
+
+        Its ``owner`` is one by :mod:`.lifetimes`; a session is in the table.
+        """
         parent_path = parent_of(path)
         parent = self.by_path[parent_path]
         if self._undo is not None:
@@ -124,7 +132,7 @@ class ZnodeTable:
         self._touch(parent_path, parent)
 
     def set_data(
-        self, path: str, data: bytes, *, version: int, zxid: int, time_ms: int
+        self, path: str, data: bytes | None, *, version: int, zxid: int, time_ms: int
     ) -> Znode:
         """Replace the data of a znode and give it this version."""
         znode = self.by_path[path]
@@ -155,12 +163,19 @@ class ZnodeTable:
             undo()
 
     def link(self, path: str, znode: Znode, parent: Znode) -> None:
-        """Enter a znode in every index; its parent's own fields stay as they are."""
+        """Enter a znode in every index; its parent's own fields stay as they are.
+
+        Except that a parent which is no candidate any more stays one until
+        :meth:`_touch`, or :meth:`judge`, looks at it.
+        """
         if parent.children is None:
             parent.children = SortedList()
         parent.children.add((znode.czxid, name_of(path)))
-        if znode.ephemeral_owner:
-            self._sessions.by_id[znode.ephemeral_owner].ephemerals.add(path)
+        owner = znode.ephemeral_owner
+        if owner > 0:
+            self._sessions.by_id[SessionId(owner)].ephemerals.add(path)
+        elif owner:
+            self.candidates.judge(path, znode)
         self.by_path[path] = znode
         self._digests.add(path, znode)
 
@@ -172,8 +187,11 @@ class ZnodeTable:
         """Undo :meth:`link`."""
         assert parent.children is not None
         parent.children.remove((znode.czxid, name_of(path)))
-        if znode.ephemeral_owner:
-            self._sessions.by_id[znode.ephemeral_owner].ephemerals.remove(path)
+        owner = znode.ephemeral_owner
+        if owner > 0:
+            self._sessions.by_id[SessionId(owner)].ephemerals.remove(path)
+        elif owner:
+            self.candidates.discard(path)
         del self.by_path[path]
         self._digests.remove(path, znode)
 
@@ -181,6 +199,8 @@ class ZnodeTable:
         """Drop what was computed from a znode that has just changed."""
         znode.stat = None
         self._digests.change(path, znode)
+        if znode.ephemeral_owner < 0:
+            self.candidates.judge(path, znode)
 
     def _uncreate(self, path: str, creates: int, pzxid: int) -> None:
         parent_path = parent_of(path)
@@ -198,7 +218,7 @@ class ZnodeTable:
         self._touch(parent_path, parent)
 
     def _unset(
-        self, path: str, znode: Znode, before: tuple[bytes, int, int, int]
+        self, path: str, znode: Znode, before: tuple[bytes | None, int, int, int]
     ) -> None:
         znode.data, znode.version, znode.mzxid, znode.mtime = before
         self._touch(path, znode)

@@ -28,7 +28,7 @@ from coordlib.consensus import (
 )
 from coordlib.consensus.history import follows
 from coordlib.errors import ErrorCode
-from coordlib.ids import MemberId, Zxid, counter_of, epoch_of, format_zxid
+from coordlib.ids import MemberId, SessionId, Zxid, counter_of, epoch_of, format_zxid
 from coordlib.replica.wire import Confirm
 from coordlib.tree import Applied, Cause, DataTree, Refused, SessionOpened
 
@@ -318,8 +318,8 @@ class Oracles:
         """Every ephemeral belongs to a session that lives."""
         for path, znode in tree.znodes().items():
             owner = znode.ephemeral_owner
-            if owner:
-                record = tree.session(owner)
+            if owner > 0:
+                record = tree.session(SessionId(owner))
                 if record is None or path not in record.ephemerals:
                     raise Violation("ephemerals", f"{path} outlives session {owner}")
 
