@@ -55,6 +55,7 @@ from coordlib.consensus import (
 from coordlib.errors import StorageError
 from coordlib.ids import Epoch, MemberId, SessionId, Zxid, format_zxid, make_zxid
 from coordlib.tree import (
+    SYSTEM_PATHS,
     Cause,
     CloseSession,
     Create,
@@ -363,7 +364,7 @@ class Stage:
             for zxid, payload in self._world.members[member].tree:
                 tree.apply(zxid, payload)
             digests.add(tree.digest())
-            paths = [path for path in tree.znodes() if path != "/"]
+            paths = [path for path in tree.znodes() if path not in SYSTEM_PATHS]
             names = [record.nonce.decode() for record in tree.sessions()]
             self._events.append(
                 f"{member} znodes {' '.join(paths) or 'none'}, "

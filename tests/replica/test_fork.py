@@ -56,7 +56,7 @@ async def main():
                 os._exit(0)
             os.waitpid(pid, 0)
             await session.create("/parent-goes-on")
-            assert await session.get_children("/") == ["a", "parent-goes-on"]
+            assert (await session.get_children("/"))[1:] == ["a", "parent-goes-on"]
     os.write(1, b" done")
 
 trio.run(main)

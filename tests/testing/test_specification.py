@@ -10,7 +10,9 @@ from coordlib.ids import SessionId
 from coordlib.testing import Exists, Get, GetChildren
 from coordlib.testing.specification import Specification
 from coordlib.tree import (
+    SYSTEM_PATHS,
     Check,
+    Configure,
     Create,
     DataTree,
     Delete,
@@ -24,6 +26,7 @@ from tree_world import TreeWorld
 
 # So few that operations meet; some are no paths, and some come from numbers.
 PATHS = ["/", "/a", "/b", "/a/b", "/a/c", "/a/b/c", "/s0000000000", "/a/", "x"]
+PATHS += SYSTEM_PATHS
 
 
 def some_operation(rng: random.Random) -> SubOperation:
@@ -71,6 +74,8 @@ def test_the_specification_does_what_the_tree_does(seed: int) -> None:
             case 2 | 3 | 4 | 5:
                 parts = [some_operation(rng) for _ in range(rng.randrange(1, 4))]
                 applied = world.apply(Multi(tuple(parts)), session)
+            case 7:
+                applied = world.apply(Configure("server.1=a:1:1:participant\n"))
             case 6 if session:
                 cxid = rng.randrange(1, 9)
                 applied = world.apply(some_operation(rng), session, cxid=cxid)

@@ -8,8 +8,10 @@ from coordlib.errors import ErrorCode
 from coordlib.tree import (
     DATA_BYTES_MAX,
     NO_SESSION,
+    SYSTEM_PATHS,
     Cause,
     Check,
+    Configure,
     Create,
     Created,
     CreateMode,
@@ -43,9 +45,77 @@ def code_of(world: TreeWorld, operation: Operation, session: int = 0) -> ErrorCo
     return applied.result.code
 
 
-def test_new_tree_is_a_root_with_a_stat_of_zeros(world: TreeWorld) -> None:
-    assert world.tree.get("/") == (b"", Stat(0, 0, 0, 0, 0, 0, 0, 0, NO_SESSION, 0, 0))
-    assert world.tree.get_children("/") == []
+def born(children: int) -> Stat:
+    """Return the stat of a znode that no transaction made."""
+    return Stat(0, 0, 0, 0, 0, 0, -children, 0, NO_SESSION, 0, children)
+
+
+def test_new_tree_is_what_a_new_zookeeper_holds(world: TreeWorld) -> None:
+    assert world.tree.get("/") == (b"", born(1))
+    assert world.tree.get_children("/") == ["zookeeper"]
+    assert world.tree.get("/zookeeper") == (b"", born(2))
+    assert world.tree.get_children("/zookeeper") == ["config", "quota"]
+    assert world.tree.get("/zookeeper/quota") == (b"", born(0))
+    assert world.tree.get("/zookeeper/config") == (b"", born(0))
+
+
+def test_what_no_transaction_made_is_no_child_that_was_created(
+    world: TreeWorld,
+) -> None:
+    assert world.create("/a-", sequential=True).path == "/a-0000000000"
+    root = world.tree.exists("/")
+
+    assert root is not None
+    assert (root.cversion, root.num_children, root.pzxid) == (0, 2, 1)
+
+
+@pytest.mark.parametrize("path", SYSTEM_PATHS)
+def test_system_znodes_stay(world: TreeWorld, path: str) -> None:
+    for version in (-1, 0, 7):
+        assert code_of(world, Delete(path, version)) is ErrorCode.BAD_ARGUMENTS
+    assert code_of(world, Create(path.rstrip("/") or "/zookeeper")) is (
+        ErrorCode.NODE_EXISTS
+    )
+
+
+def test_system_znodes_are_written_like_any(world: TreeWorld) -> None:
+    world.create("/zookeeper/mine")
+    applied = world.apply(Set("/zookeeper/quota", b"x"))
+
+    assert isinstance(applied.result, Stat)
+    assert world.tree.get("/zookeeper/quota")[0] == b"x"
+    assert world.apply(Delete("/zookeeper/mine")).result is None
+
+
+MEMBERS = "server.1=10.0.0.1:7400:7400:participant\n"
+
+
+def test_configuration_is_written_with_its_zxid_in_hexadecimal(
+    world: TreeWorld,
+) -> None:
+    for _ in range(9):
+        world.create("/a-", sequential=True)
+    applied = world.apply(Configure(MEMBERS))
+
+    data, stat = world.tree.get("/zookeeper/config")
+    assert data.decode() == f"{MEMBERS}version=a"
+    assert (applied.result, stat.version, stat.mzxid) == (stat, 1, 10)
+    assert list(applied.events) == [
+        TreeEvent(EventType.DATA_CHANGED, "/zookeeper/config", 10)
+    ]
+
+
+def test_no_session_says_who_the_members_are(world: TreeWorld) -> None:
+    session = world.open()
+
+    assert code_of(world, Configure(MEMBERS), session) is ErrorCode.BAD_ARGUMENTS
+    assert world.tree.get("/zookeeper/config")[0] == b""
+
+
+def test_a_configuration_has_the_bounds_of_data(world: TreeWorld) -> None:
+    long = Configure("x" * DATA_BYTES_MAX)
+
+    assert code_of(world, long) is ErrorCode.BAD_ARGUMENTS
 
 
 def test_created_znode_has_its_zxid_and_time_everywhere(world: TreeWorld) -> None:
@@ -359,7 +429,7 @@ def test_change_after_a_multi_is_not_taken_back_by_the_next(world: TreeWorld) ->
     world.create("/b")
     world.apply(Multi((Create("/c"), Check("/none"))))
 
-    assert world.tree.get_children("/") == ["a", "b"]
+    assert world.tree.get_children("/") == ["zookeeper", "a", "b"]
 
 
 @pytest.mark.parametrize("path", ["/a", "/none/a"])

@@ -11,6 +11,7 @@ from hypothesis import given, settings, strategies as st
 from coordlib.errors import ErrorCode
 from coordlib.ids import SessionId
 from coordlib.tree import (
+    SYSTEM_PATHS,
     Applied,
     Cause,
     Check,
@@ -58,7 +59,9 @@ class Model:
     """Znodes in a dict; children are found by looking at every path."""
 
     def __init__(self) -> None:
-        self.znodes = {"/": ModelZnode(b"", 0, 0, 0, 0, 0, 0)}
+        self.znodes = {path: ModelZnode(b"", *[0] * 6) for path in SYSTEM_PATHS}
+        self.znodes["/"].deletes = -1
+        self.znodes["/zookeeper"].deletes = -2
         self.events: list[tuple[EventType, str]] = []
 
     def children(self, path: str) -> list[str]:
@@ -88,7 +91,7 @@ class Model:
         if isinstance(operation, Create):
             return self.create(operation, zxid, now, session)
         z = self.znodes.get(operation.path)
-        if isinstance(operation, Delete) and operation.path == "/":
+        if isinstance(operation, Delete) and operation.path in SYSTEM_PATHS:
             raise NotAllowed(ErrorCode.BAD_ARGUMENTS)
         if z is None:
             raise NotAllowed(ErrorCode.NO_NODE)

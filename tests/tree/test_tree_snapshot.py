@@ -12,6 +12,7 @@ from hypothesis import given, settings, strategies as st
 from coordlib import encoding
 from coordlib.errors import ErrorCode, ProtocolError
 from coordlib.tree import (
+    SYSTEM_PATHS,
     Create,
     Created,
     DataTree,
@@ -73,9 +74,9 @@ def body_with(
     znodes: list[object] | None = None,
     zxid: object = 9,
 ) -> bytes:
-    """Return a snapshot of these entries, and of a root before the znodes."""
+    """Return a snapshot of these entries, and of a new tree's before the znodes."""
     sessions, outcomes = sessions or [], outcomes or []
-    znodes = [znode("/"), *(znodes or [])]
+    znodes = [*map(znode, SYSTEM_PATHS), *(znodes or [])]
     head = [zxid, len(sessions), len(outcomes), len(znodes)]
     return body_of(head, [1, sessions], [2, outcomes], [3, znodes])
 
@@ -164,7 +165,7 @@ def test_many_znodes_are_many_pieces() -> None:
     world.apply(Multi(tuple(Create(f"/{number}") for number in range(2500))))
     body = encode_snapshot(capture(world.tree))
 
-    # Their count, then 1000, 1000 and 501.
+    # Their count, then 1000, 1000 and 504.
     assert len(list(pieces_of(body))) == 4
     tree = DataTree()
     restore(tree, body)
@@ -300,6 +301,18 @@ TOO_MANY: list[object] = [[3, n, 5, [0]] for n in range(1, OUTCOMES_MAX + 2)]
         pytest.param(
             body_of([9, 1, 0, 1], [1, [SESSION]], [3, [znode("/", owner=3)]]),
             id="ephemeral root",
+        ),
+        pytest.param(
+            body_of([9, 0, 0, 3], [3, [*map(znode, SYSTEM_PATHS[:3])]]),
+            id="a system znode less",
+        ),
+        pytest.param(
+            body_of(
+                [9, 1, 0, 4],
+                [1, [SESSION]],
+                [3, [*map(znode, SYSTEM_PATHS[:3]), znode(SYSTEM_PATHS[3], owner=3)]],
+            ),
+            id="an ephemeral system znode",
         ),
         pytest.param(body_with(zxid=-1), id="negative zxid"),
         pytest.param(body_with(sessions=[SESSION[1:]]), id="short session"),

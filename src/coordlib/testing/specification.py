@@ -3,8 +3,8 @@
 For :mod:`.witness`, which carries out the committed log anew and compares. It
 shares values with :mod:`coordlib.tree` (operations, stats, what is a path), but
 neither state nor rules: a mistake there is not made here as well. No events, no
-digest; versions and sequence numbers do not wrap; sizes were checked when the
-operation was asked for.
+digest, no quotas; versions and sequence numbers do not wrap; sizes were checked
+when the operation was asked for.
 """
 
 from __future__ import annotations
@@ -18,9 +18,12 @@ from coordlib.errors import BadArgumentsError, ErrorCode
 from coordlib.ids import SessionId
 from coordlib.tree import (
     ANY_VERSION,
+    CONFIG_PATH,
     NO_SESSION,
+    SYSTEM_PATHS,
     Check,
     CloseSession,
+    Configure,
     Create,
     Delete,
     DeleteContainer,
@@ -81,7 +84,7 @@ class Specification:
         self.zxid = 0
         self._time_ms = 0
         self._asker = NO_SESSION
-        self._znodes = {"/": _Znode(b"", 0, 0, 0, 0, 0, NO_SESSION)}
+        self._znodes = _new_znodes()
         self._sessions: dict[SessionId, _Session] = {}
         self._nonces: set[bytes] = set()
         # What takes back the multi that is under way.
@@ -133,6 +136,9 @@ class Specification:
             case CloseSession(id):
                 self._close(id)
                 return None
+            case Configure(members):
+                data = f"{members}version={self.zxid:x}".encode()
+                return self._set(self._znodes[CONFIG_PATH], data)
             case Multi(parts):
                 return self._perform_all(parts)
             case DeleteContainer():
@@ -186,7 +192,7 @@ class Specification:
         if isinstance(operation, Create):
             return self._create(operation)
         path = operation.path
-        if isinstance(operation, Delete) and path == "/":
+        if isinstance(operation, Delete) and path in SYSTEM_PATHS:
             return Refusal(ErrorCode.BAD_ARGUMENTS)
         znode = self._znodes.get(path)
         if znode is None:
@@ -268,6 +274,16 @@ class Specification:
         parent.children[name_of(path)] = znode.czxid
         parent.deleted -= 1
         parent.pzxid, parent.stat = pzxid, None
+
+
+def _new_znodes() -> dict[str, _Znode]:
+    znodes = {path: _Znode(b"", 0, 0, 0, 0, 0, NO_SESSION) for path in SYSTEM_PATHS}
+    for path in SYSTEM_PATHS[1:]:
+        parent = znodes[parent_of(path)]
+        parent.children[name_of(path)] = 0
+        # As in ZooKeeper: it is a child that was never created.
+        parent.deleted -= 1
+    return znodes
 
 
 def _unset(znode: _Znode, before: tuple[bytes, int, int, int]) -> None:

@@ -13,6 +13,7 @@ How a write passes through::
 * ``znodes``, ``sessions``, ``digest``: the state, and the number that sums it up
 * ``lifetimes``, ``candidates``: what ends a znode's life; containers and znodes
   with a time to live that the ensemble may delete
+* ``system``: the znodes that are there from the start
 * ``mutations``: what an operation does to the znodes, by ZooKeeper's rules
 * ``data_tree``: :class:`DataTree`, which applies transactions and is read
 * ``reader``: the part of it that users see
@@ -40,6 +41,7 @@ from .operations import (
     Cause,
     Check,
     CloseSession,
+    Configure,
     Create,
     Created,
     CreateMode,
@@ -61,18 +63,23 @@ from .reader import TreeReader
 from .sessions import SessionRecord
 from .snapshot import Captured, capture, encode_snapshot, restore
 from .stat import NO_SESSION, Stat
+from .system import CONFIG_PATH, QUOTA_PATH, SYSTEM_PATHS
 from .watches import Watch, WatchedEvent, WatchKind, WatchTable
 
 __all__ = [
     "ANY_VERSION",
+    "CONFIG_PATH",
     "DATA_BYTES_MAX",
     "NO_SESSION",
+    "QUOTA_PATH",
+    "SYSTEM_PATHS",
     "TTL_MS_MAX",
     "Applied",
     "Captured",
     "Cause",
     "Check",
     "CloseSession",
+    "Configure",
     "Create",
     "CreateMode",
     "Created",

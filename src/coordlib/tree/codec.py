@@ -26,6 +26,7 @@ from .operations import (
     Cause,
     Check,
     CloseSession,
+    Configure,
     Create,
     CreateMode,
     Delete,
@@ -58,6 +59,7 @@ _SET = 5
 _CHECK = 13
 _MULTI = 14
 _DELETE_CONTAINER = 20
+_CONFIGURE = 16
 _OPEN_SESSION = -10
 _CLOSE_SESSION = -11
 
@@ -153,6 +155,8 @@ def _operation_fields(operation: Operation) -> list[object]:
             return [_OPEN_SESSION, nonce, owner, timeout_ms]
         case CloseSession(session, cause):
             return [_CLOSE_SESSION, session, int(cause)]
+        case Configure(members):
+            return [_CONFIGURE, members]
         case _:
             assert_never(operation)
 
@@ -229,6 +233,11 @@ def _decode_close(fields: list[object]) -> CloseSession:
     return CloseSession(SessionId(read.unsigned(session)), Cause(cause_number))
 
 
+def _decode_configure(fields: list[object]) -> Configure:
+    _, members = read.exactly(2, fields)
+    return Configure(read.text(members))
+
+
 _PARTS: dict[int, Callable[[list[object]], SubOperation]] = {
     _CREATE: _decode_create,
     _DELETE: _decode_delete,
@@ -240,4 +249,5 @@ _WHOLES: dict[int, Callable[[list[object]], Operation]] = {
     _DELETE_CONTAINER: _decode_delete_container,
     _OPEN_SESSION: _decode_open,
     _CLOSE_SESSION: _decode_close,
+    _CONFIGURE: _decode_configure,
 }

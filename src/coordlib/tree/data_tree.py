@@ -22,6 +22,7 @@ from .mutations import Mutation
 from .operations import (
     Cause,
     CloseSession,
+    Configure,
     DeleteContainer,
     Multi,
     OpenSession,
@@ -67,7 +68,7 @@ class Applied:
 class DataTree:
     """Znodes and sessions, changed by :meth:`apply` alone.
 
-    A new tree holds the root, whose stat is all zeros.
+    A new tree holds the root and the znodes of :mod:`.system`.
 
     Attributes:
       zxid: The last transaction applied; 0 before the first.
@@ -260,6 +261,8 @@ class DataTree:
                 return self._open(zxid, transaction, opening)
             case CloseSession() as closing:
                 return self._close(mutation, transaction, closing)
+            case Configure() as configuration:
+                result = mutation.configure(configuration)
             case operation:
                 result = mutation.perform(operation)
         return Applied(zxid, session, cxid, result, mutation.events)
@@ -310,6 +313,6 @@ def _missing(path: str) -> NoNodeError:
 
 def _path_of(operation: Operation) -> str:
     """Return the znode that the operation names, if it names one."""
-    if isinstance(operation, Multi | OpenSession | CloseSession):
+    if isinstance(operation, Multi | OpenSession | CloseSession | Configure):
         return ""
     return operation.path

@@ -22,6 +22,7 @@ from .operations import (
     DATA_BYTES_MAX,
     Cause,
     Check,
+    Configure,
     Create,
     Created,
     Delete,
@@ -35,6 +36,7 @@ from .operations import (
 )
 from .paths import validate_path
 from .stat import Stat
+from .system import CONFIG_PATH, SYSTEM_PATHS, config_data
 from .znodes import Znode, ZnodeTable, to_int32
 
 __all__ = ["Mutation"]
@@ -129,6 +131,14 @@ class Mutation:
         self._remove(path, cause)
         return None
 
+    def configure(self, operation: Configure) -> Stat | Refused:
+        """Note who the members are; only the ensemble itself does."""
+        data = config_data(operation.members, self.zxid)
+        if self.session:
+            reason = "a session cannot say who the members are"
+            return Refused(ErrorCode.BAD_ARGUMENTS, CONFIG_PATH, reason)
+        return self._set(Set(CONFIG_PATH, data))
+
     def _create(self, operation: Create) -> Created | Refused:
         path = operation.path
         if operation.ephemeral and not self.session:
@@ -174,8 +184,8 @@ class Mutation:
 
     def _delete(self, operation: Delete) -> Refused | None:
         path = operation.path
-        if path == "/":
-            return Refused(ErrorCode.BAD_ARGUMENTS, path, "the root stays")
+        if path in SYSTEM_PATHS:
+            return Refused(ErrorCode.BAD_ARGUMENTS, path, "this znode stays")
         znode = self._expect(path, operation.version, operation.czxid)
         if isinstance(znode, Refused):
             return znode

@@ -22,6 +22,7 @@ __all__ = [
     "Cause",
     "Check",
     "CloseSession",
+    "Configure",
     "Create",
     "CreateMode",
     "Created",
@@ -236,8 +237,30 @@ class CloseSession:
     cause: Cause
 
 
+@attrs.frozen
+class Configure:
+    """Note in ``/zookeeper/config`` who the members are. The ensemble's own.
+
+    Attributes:
+      members: ZooKeeper's form: a line for each member, such as
+        ``server.1=10.0.0.1:7400:7400:participant``, each with its end of line.
+        The tree adds the version: the zxid of this transaction.
+
+    """
+
+    members: str
+
+
 Operation = (
-    Create | Delete | Set | Check | Multi | DeleteContainer | OpenSession | CloseSession
+    Create
+    | Delete
+    | Set
+    | Check
+    | Multi
+    | DeleteContainer
+    | OpenSession
+    | CloseSession
+    | Configure
 )
 
 

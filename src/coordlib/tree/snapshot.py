@@ -30,6 +30,7 @@ from .operations import ANY_VERSION, DATA_BYTES_MAX, Result
 from .paths import parent_of, validate_path
 from .result_codec import decode_result, result_fields
 from .sessions import OUTCOMES_MAX, SessionRecord, SessionTable
+from .system import SYSTEM_PATHS, born_children
 from .znodes import Znode, ZnodeTable
 
 __all__ = ["Captured", "capture", "encode_snapshot", "restore"]
@@ -230,13 +231,22 @@ def _read_znodes(
         if 0 < znode.ephemeral_owner not in sessions.by_id:
             raise ProtocolError("an ephemeral without its session")
         znodes.link(path, znode, parent)
+    _check_whole(znodes.by_path)
     for path, znode in znodes.by_path.items():
-        if znode.children and len(znode.children) > znode.creates:
-            raise ProtocolError("more children than were ever created")
         if znode.ephemeral_owner < 0:
             # When it was linked, its children were not there yet.
             znodes.candidates.judge(path, znode)
     return znodes
+
+
+def _check_whole(by_path: dict[str, Znode]) -> None:
+    """Check what shows only when all znodes are there."""
+    for path in SYSTEM_PATHS:
+        if path not in by_path or by_path[path].ephemeral_owner:
+            raise ProtocolError(f"a tree without its own {path}")
+    for path, znode in by_path.items():
+        if znode.children and len(znode.children) > znode.creates + born_children(path):
+            raise ProtocolError("more children than were ever created")
 
 
 def _read_znode(entry: object, zxid_max: int) -> tuple[str, Znode]:

@@ -21,6 +21,7 @@ from .lifetimes import NO_OWNER
 from .paths import name_of, parent_of
 from .sessions import SessionTable
 from .stat import NO_SESSION, Stat
+from .system import SYSTEM_PATHS
 
 __all__ = ["Znode", "ZnodeTable", "to_int32"]
 
@@ -83,15 +84,15 @@ class ZnodeTable:
 
     Args:
       sessions: Holds the owner of every ephemeral.
-      root: The znode at ``"/"``; without it, a new one.
+      root: The znode at ``"/"``; without it, a new tree's system znodes.
 
     """
 
     __slots__ = ("_digests", "_sessions", "_undo", "by_path", "candidates")
 
     def __init__(self, sessions: SessionTable, root: Znode | None = None) -> None:
-        if root is None:
-            root = Znode(b"", 0, 0, 0, 0, 0, 0, NO_OWNER)
+        new = root is None
+        root = root or _system_znode()
         # Invariant: a parent stands before its children.
         self.by_path: dict[str, Znode] = {"/": root}
         self.candidates = Candidates()
@@ -100,6 +101,8 @@ class ZnodeTable:
         # What takes back the changes since begin(); None outside of a multi.
         self._undo: list[Callable[[], None]] | None = None
         self._digests.add("/", root)
+        for path in SYSTEM_PATHS[1:] if new else ():
+            self.link(path, _system_znode(), self.by_path[parent_of(path)])
 
     def create(
         self, path: str, data: bytes | None, *, zxid: int, time_ms: int, owner: int
@@ -222,6 +225,10 @@ class ZnodeTable:
     ) -> None:
         znode.data, znode.version, znode.mzxid, znode.mtime = before
         self._touch(path, znode)
+
+
+def _system_znode() -> Znode:
+    return Znode(b"", 0, 0, 0, 0, 0, 0, NO_OWNER)
 
 
 def _describe(path: str, znode: Znode) -> object:
