@@ -55,6 +55,7 @@ PURE_MAY_IMPORT = {
     "functools",
     "hashlib",
     "heapq",
+    "ipaddress",
     "itertools",
     "math",
     "operator",

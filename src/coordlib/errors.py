@@ -7,6 +7,8 @@
     * :exc:`NoNodeError`, :exc:`NodeExistsError`, :exc:`BadVersionError`,
       :exc:`NotEmptyError`, :exc:`NoChildrenForEphemeralsError`,
       :exc:`BadArgumentsError`, :exc:`ReadOnlyError`, :exc:`OverloadedError`
+    * :exc:`NoAuthError`, :exc:`InvalidAclError`, :exc:`AuthFailedError`: who
+      may do what
     * :exc:`RolledBackError`, :exc:`RuntimeInconsistencyError`: the other
       operations of a multi that failed
     * :exc:`MultiError`: which operation of a multi failed, and why
@@ -37,6 +39,7 @@ from enum import IntEnum
 from typing import ClassVar
 
 __all__ = [
+    "AuthFailedError",
     "BadArgumentsError",
     "BadVersionError",
     "BrokenBarrier",
@@ -46,9 +49,11 @@ __all__ = [
     "CorruptLogError",
     "ErrorCode",
     "ForeignStorageError",
+    "InvalidAclError",
     "LeadershipLost",
     "LockLost",
     "MultiError",
+    "NoAuthError",
     "NoChildrenForEphemeralsError",
     "NoNodeError",
     "NodeExistsError",
@@ -77,11 +82,14 @@ class ErrorCode(IntEnum):
     CONNECTION_LOSS = -4
     BAD_ARGUMENTS = -8
     NO_NODE = -101
+    NO_AUTH = -102
     BAD_VERSION = -103
     NO_CHILDREN_FOR_EPHEMERALS = -108
     NODE_EXISTS = -110
     NOT_EMPTY = -111
     SESSION_EXPIRED = -112
+    INVALID_ACL = -114
+    AUTH_FAILED = -115
     NOT_READ_ONLY = -119
     THROTTLED = -127
 
@@ -144,6 +152,28 @@ class BadArgumentsError(OperationError, ValueError):
     """A malformed path, data beyond the limit, or another impossible argument."""
 
     code = ErrorCode.BAD_ARGUMENTS
+
+
+class NoAuthError(OperationError):
+    """The ACL of the znode, or of its parent, does not grant this to the session."""
+
+    code = ErrorCode.NO_AUTH
+
+
+class InvalidAclError(OperationError):
+    """An empty ACL, one with a malformed entry, or ``auth`` without an identity."""
+
+    code = ErrorCode.INVALID_ACL
+
+
+class AuthFailedError(OperationError):
+    """The credential was refused, or nobody here knows its scheme.
+
+    Unlike ZooKeeper, which closes the session, this changes nothing. The
+    ``path`` is empty.
+    """
+
+    code = ErrorCode.AUTH_FAILED
 
 
 class ReadOnlyError(OperationError):
@@ -289,6 +319,9 @@ _BY_CODE: dict[int, type[OperationError]] = {
         NotEmptyError,
         NoChildrenForEphemeralsError,
         BadArgumentsError,
+        NoAuthError,
+        InvalidAclError,
+        AuthFailedError,
         ReadOnlyError,
         OverloadedError,
         RolledBackError,

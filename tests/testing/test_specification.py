@@ -10,6 +10,7 @@ from coordlib.ids import SessionId
 from coordlib.testing import Exists, Get, GetChildren
 from coordlib.testing.specification import Specification
 from coordlib.tree import (
+    NO_SESSION,
     SYSTEM_PATHS,
     Check,
     Configure,
@@ -47,7 +48,7 @@ def some_operation(rng: random.Random) -> SubOperation:
 def assert_same_reads(state: Specification, tree: DataTree) -> None:
     for path in [*tree.znodes(), *PATHS]:
         for read in (Get(path), Exists(path), GetChildren(path)):
-            assert state.read(read) == read_tree(tree, read)
+            assert state.read(read, NO_SESSION) == read_tree(tree, read)
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import attrs
 import pytest
 
 from coordlib.errors import ErrorCode
 from coordlib.tree import (
     DATA_BYTES_MAX,
     NO_SESSION,
+    READ_ACL_UNSAFE,
     SYSTEM_PATHS,
     Cause,
     Check,
@@ -56,7 +58,9 @@ def test_new_tree_is_what_a_new_zookeeper_holds(world: TreeWorld) -> None:
     assert world.tree.get("/zookeeper") == (b"", born(2))
     assert world.tree.get_children("/zookeeper") == ["config", "quota"]
     assert world.tree.get("/zookeeper/quota") == (b"", born(0))
-    assert world.tree.get("/zookeeper/config") == (b"", born(0))
+    config = attrs.evolve(born(0), aversion=-1)
+    assert world.tree.get("/zookeeper/config") == (b"", config)
+    assert world.tree.get_acl("/zookeeper/config") == (READ_ACL_UNSAFE, config)
 
 
 def test_what_no_transaction_made_is_no_child_that_was_created(
@@ -101,7 +105,9 @@ def test_configuration_is_written_with_its_zxid_in_hexadecimal(
     assert data.decode() == f"{MEMBERS}version=a"
     assert (applied.result, stat.version, stat.mzxid) == (stat, 1, 10)
     assert list(applied.events) == [
-        TreeEvent(EventType.DATA_CHANGED, "/zookeeper/config", 10)
+        TreeEvent(
+            EventType.DATA_CHANGED, "/zookeeper/config", 10, None, READ_ACL_UNSAFE
+        )
     ]
 
 

@@ -53,6 +53,7 @@ class ModelZnode:
     version: int = 0
     creates: int = 0
     deletes: int = 0
+    aversion: int = 0
 
 
 class Model:
@@ -62,6 +63,7 @@ class Model:
         self.znodes = {path: ModelZnode(b"", *[0] * 6) for path in SYSTEM_PATHS}
         self.znodes["/"].deletes = -1
         self.znodes["/zookeeper"].deletes = -2
+        self.znodes["/zookeeper/config"].aversion = -1
         self.events: list[tuple[EventType, str]] = []
 
     def children(self, path: str) -> list[str]:
@@ -79,7 +81,7 @@ class Model:
             mtime=z.mtime,
             version=z.version,
             cversion=z.creates + z.deletes,
-            aversion=0,
+            aversion=z.aversion,
             ephemeral_owner=SessionId(z.owner),
             data_length=len(z.data),
             num_children=len(self.children(path)),

@@ -12,6 +12,7 @@ from hypothesis import given, settings, strategies as st
 from coordlib import encoding
 from coordlib.errors import ErrorCode, ProtocolError
 from coordlib.tree import (
+    CONFIG_PATH,
     SYSTEM_PATHS,
     Create,
     Created,
@@ -71,14 +72,16 @@ def body_with(
     *,
     sessions: list[object] | None = None,
     outcomes: list[object] | None = None,
+    acls: list[object] | None = None,
     znodes: list[object] | None = None,
     zxid: object = 9,
 ) -> bytes:
     """Return a snapshot of these entries, and of a new tree's before the znodes."""
     sessions, outcomes = sessions or [], outcomes or []
-    znodes = [*map(znode, SYSTEM_PATHS), *(znodes or [])]
-    head = [zxid, len(sessions), len(outcomes), len(znodes)]
-    return body_of(head, [1, sessions], [2, outcomes], [3, znodes])
+    acls = [READ_ONLY, *(acls or [])]
+    znodes = [*SYSTEM, *(znodes or [])]
+    head = [zxid, len(sessions), len(outcomes), len(acls), len(znodes)]
+    return body_of(head, [1, sessions], [2, outcomes], [3, acls], [4, znodes])
 
 
 def znode(path: object, **changes: object) -> list[object]:
@@ -92,11 +95,18 @@ def znode(path: object, **changes: object) -> list[object]:
         "version": 0,
         "owner": 0,
         "creates": 5,
+        "aversion": 0,
+        "acl": 0,
     }
     return [path, *(fields | changes).values()]
 
 
-SESSION: list[object] = [3, b"nonce", OWNER, 1000, 8]
+READ_ONLY: list[object] = [[1, "world", "anyone"]]
+SYSTEM = [
+    znode(path, **({"aversion": -1, "acl": 1} if path == CONFIG_PATH else {}))
+    for path in SYSTEM_PATHS
+]
+SESSION: list[object] = [3, b"nonce", OWNER, 1000, [], 8]
 
 
 def assert_refused(body: bytes) -> None:
@@ -166,7 +176,7 @@ def test_many_znodes_are_many_pieces() -> None:
     body = encode_snapshot(capture(world.tree))
 
     # Their count, then 1000, 1000 and 504.
-    assert len(list(pieces_of(body))) == 4
+    assert len(list(pieces_of(body))) == 5
     tree = DataTree()
     restore(tree, body)
     assert tree.digest() == world.tree.digest()
@@ -177,7 +187,7 @@ def test_large_znodes_are_pieces_of_their_own() -> None:
     for name in "abc":
         world.create(f"/{name}", bytes(1 << 20))
 
-    assert len(list(pieces_of(encode_snapshot(capture(world.tree))))) == 4
+    assert len(list(pieces_of(encode_snapshot(capture(world.tree))))) == 5
 
 
 def test_every_kind_of_result_survives() -> None:
@@ -241,7 +251,7 @@ def test_random_bytes_are_refused(junk: bytes) -> None:
 def test_entries_that_go_together_are_accepted() -> None:
     tree = DataTree()
     body = body_with(
-        sessions=[SESSION, [4, b"another", OWNER, 1, 0]],
+        sessions=[SESSION, [4, b"another", OWNER, 1, [], 0]],
         outcomes=[[3, 1, 5, [0]], [3, 8, 9, [0]]],
         znodes=[znode("/a"), znode("/a/e", czxid=5, mzxid=6, pzxid=7, owner=3)],
     )
@@ -291,26 +301,27 @@ TOO_MANY: list[object] = [[3, n, 5, [0]] for n in range(1, OUTCOMES_MAX + 2)]
         pytest.param(b"", id="empty"),
         pytest.param(EMPTY[:MAGIC_LENGTH], id="no head"),
         pytest.param(body_of(None), id="a head that is no list"),
-        pytest.param(body_of([9, 0, 0]), id="a short head"),
-        pytest.param(body_of([9, 0, 0, 0]), id="no root"),
-        pytest.param(body_of([9, 0, 0, 2], [3, [znode("/")]]), id="too few"),
-        pytest.param(body_of([9, 0, 0, 0], [3, [znode("/")]]), id="too many"),
-        pytest.param(body_of([9, 0, 0, 1], [4, [znode("/")]]), id="unknown kind"),
-        pytest.param(body_of([9, 0, 0, 1], [3, None]), id="no entries"),
-        pytest.param(body_of([9, 0, 0, 1], [3, [znode("/a")]]), id="another root"),
+        pytest.param(body_of([9, 0, 0, 0]), id="a short head"),
+        pytest.param(body_of([9, 0, 0, 0, 0]), id="no root"),
+        pytest.param(body_of([9, 0, 0, 0, 2], [4, [znode("/")]]), id="too few"),
+        pytest.param(body_of([9, 0, 0, 0, 0], [4, [znode("/")]]), id="too many"),
+        pytest.param(body_of([9, 0, 0, 0, 1], [5, [znode("/")]]), id="unknown kind"),
+        pytest.param(body_of([9, 0, 0, 0, 1], [4, None]), id="no entries"),
+        pytest.param(body_of([9, 0, 0, 0, 1], [4, [znode("/a")]]), id="another root"),
         pytest.param(
-            body_of([9, 1, 0, 1], [1, [SESSION]], [3, [znode("/", owner=3)]]),
+            body_of([9, 1, 0, 0, 1], [1, [SESSION]], [4, [znode("/", owner=3)]]),
             id="ephemeral root",
         ),
         pytest.param(
-            body_of([9, 0, 0, 3], [3, [*map(znode, SYSTEM_PATHS[:3])]]),
+            body_of([9, 0, 0, 1, 3], [3, [READ_ONLY]], [4, SYSTEM[:3]]),
             id="a system znode less",
         ),
         pytest.param(
             body_of(
-                [9, 1, 0, 4],
+                [9, 1, 0, 1, 4],
                 [1, [SESSION]],
-                [3, [*map(znode, SYSTEM_PATHS[:3]), znode(SYSTEM_PATHS[3], owner=3)]],
+                [3, [READ_ONLY]],
+                [4, [*SYSTEM[:3], znode(SYSTEM_PATHS[3], owner=3)]],
             ),
             id="an ephemeral system znode",
         ),
@@ -319,7 +330,7 @@ TOO_MANY: list[object] = [[3, n, 5, [0]] for n in range(1, OUTCOMES_MAX + 2)]
         pytest.param(body_with(sessions=[SESSION], zxid=2), id="future session"),
         pytest.param(body_with(sessions=[[0, *SESSION[1:]]]), id="session 0"),
         pytest.param(
-            body_with(sessions=[[4, b"n", OWNER, 1, 0], SESSION]),
+            body_with(sessions=[[4, b"n", OWNER, 1, [], 0], SESSION]),
             id="sessions out of order",
         ),
         pytest.param(
@@ -339,7 +350,9 @@ TOO_MANY: list[object] = [[3, n, 5, [0]] for n in range(1, OUTCOMES_MAX + 2)]
             id="future outcome",
         ),
         pytest.param(
-            body_with(sessions=[[3, b"nonce", OWNER, 1, 1 << 40]], outcomes=TOO_MANY),
+            body_with(
+                sessions=[[3, b"nonce", OWNER, 1, [], 1 << 40]], outcomes=TOO_MANY
+            ),
             id="too many outcomes",
         ),
         pytest.param(body_with(znodes=[znode("/")]), id="two roots"),

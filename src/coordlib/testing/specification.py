@@ -4,7 +4,7 @@ For :mod:`.witness`, which carries out the committed log anew and compares. It
 shares values with :mod:`coordlib.tree` (operations, stats, what is a path), but
 neither state nor rules: a mistake there is not made here as well. No events, no
 digest, no quotas; versions and sequence numbers do not wrap; sizes were checked
-when the operation was asked for.
+when the operation was asked for; ACLs name nobody by a range of addresses.
 """
 
 from __future__ import annotations
@@ -14,28 +14,36 @@ from functools import partial
 
 import attrs
 
-from coordlib.errors import BadArgumentsError, ErrorCode
+from coordlib.errors import BadArgumentsError, ErrorCode, InvalidAclError
 from coordlib.ids import SessionId
 from coordlib.tree import (
     ANY_VERSION,
     CONFIG_PATH,
     NO_SESSION,
+    OPEN_ACL_UNSAFE,
+    READ_ACL_UNSAFE,
     SYSTEM_PATHS,
+    Acl,
+    AddIdentities,
     Check,
     CloseSession,
     Configure,
     Create,
     Delete,
     DeleteContainer,
+    Identity,
     Multi,
     OpenSession,
     Operation,
+    Permission,
     Set,
+    SetAcl,
     Stat,
     SubOperation,
     Transaction,
     name_of,
     parent_of,
+    validate_acl,
     validate_path,
 )
 
@@ -55,7 +63,9 @@ class _Znode:
     owner: SessionId
     container: bool = False
     ttl_ms: int = 0
+    acl: tuple[Acl, ...] = OPEN_ACL_UNSAFE
     version: int = 0
+    aversion: int = 0
     created: int = 0
     deleted: int = 0
     # Czxid by name.
@@ -67,6 +77,7 @@ class _Znode:
 @attrs.define(eq=False)
 class _Session:
     nonce: bytes
+    identities: list[Identity]
     last_cxid: int = 0
     # Where it has ever made ephemerals; some are gone, or somebody else's now.
     paths: list[str] = attrs.field(factory=list)
@@ -109,13 +120,16 @@ class Specification:
             session.last_cxid = transaction.cxid
         return self._perform(transaction.operation)
 
-    def read(self, read: Read) -> ClientResult:
-        """Return what a client reads now."""
+    def read(self, read: Read, session: SessionId) -> ClientResult:
+        """Return what ``session`` reads now."""
+        self._asker = session
         znode = self._znodes.get(read.path)
         if znode is None:
             refusal = _missing(read.path)
             is_none = isinstance(read, Exists) and refusal.code is ErrorCode.NO_NODE
             return None if is_none else refusal
+        if not isinstance(read, Exists) and not self._may(znode, Permission.READ):
+            return Refusal(ErrorCode.NO_AUTH)
         match read:
             case Get():
                 return znode.data, _stat_of(znode)
@@ -128,10 +142,11 @@ class Specification:
 
     def _perform(self, operation: Operation) -> ClientResult:
         match operation:
-            case OpenSession(nonce):
+            case OpenSession(nonce=nonce, identities=identities):
                 if nonce not in self._nonces:
                     self._nonces.add(nonce)
-                    self._sessions[SessionId(self.zxid)] = _Session(nonce)
+                    session = _Session(nonce, list(identities))
+                    self._sessions[SessionId(self.zxid)] = session
                 return None
             case CloseSession(id):
                 self._close(id)
@@ -143,8 +158,64 @@ class Specification:
                 return self._perform_all(parts)
             case DeleteContainer():
                 return self._clean(operation)
+            case AddIdentities(identities):
+                self._sessions[self._asker].identities += identities
+                return None
+            case SetAcl():
+                return self._set_acl(operation)
             case _:
                 return self._perform_one(operation)
+
+    def _may(self, znode: _Znode, permission: Permission) -> bool:
+        """Tell whether who asks may do this with a znode."""
+        if not self._asker:
+            return True
+        session = self._sessions.get(self._asker)
+        who = [] if session is None else session.identities
+        everybody = [*who, Identity("world", "anyone")]
+        return any(identity.scheme == "super" for identity in who) or any(
+            permission in entry.permissions and entry.identity in everybody
+            for entry in znode.acl
+        )
+
+    def _acl_of(self, acl: tuple[Acl, ...]) -> tuple[Acl, ...]:
+        """Return the ACL that a znode gets, or an empty one, which is wrong."""
+        try:
+            validate_acl("", acl)
+        except InvalidAclError:
+            return ()
+        session = self._sessions.get(self._asker)
+        who = [] if session is None else list(dict.fromkeys(session.identities))
+        who = [i for i in who if i.scheme not in ("ip", "super")]
+        granted: list[Acl] = []
+        for index, entry in enumerate(acl):
+            if entry in acl[:index]:
+                continue
+            if entry.identity.scheme != "auth":
+                granted.append(entry)
+            elif not who:
+                return ()
+            else:
+                granted += [Acl(entry.permissions, identity) for identity in who]
+        return tuple(granted)
+
+    def _set_acl(self, operation: SetAcl) -> Stat | Refusal:
+        missing = _missing(operation.path)
+        if missing.code is ErrorCode.BAD_ARGUMENTS:
+            return missing
+        acl = self._acl_of(operation.acl)
+        if not acl:
+            return Refusal(ErrorCode.INVALID_ACL)
+        znode = self._znodes.get(operation.path)
+        if znode is None:
+            return missing
+        if not self._may(znode, Permission.ADMIN):
+            return Refusal(ErrorCode.NO_AUTH)
+        if operation.version not in (ANY_VERSION, znode.aversion):
+            return Refusal(ErrorCode.BAD_VERSION)
+        znode.acl, znode.stat = acl, None
+        znode.aversion += 1
+        return _stat_of(znode)
 
     def _close(self, id: SessionId) -> None:
         session = self._sessions.pop(id, None)
@@ -194,12 +265,12 @@ class Specification:
         path = operation.path
         if isinstance(operation, Delete) and path in SYSTEM_PATHS:
             return Refusal(ErrorCode.BAD_ARGUMENTS)
+        if self._is_forbidden(operation):
+            return Refusal(ErrorCode.NO_AUTH)
         znode = self._znodes.get(path)
         if znode is None:
             return _missing(path)
-        if not isinstance(operation, Set) and operation.czxid not in (0, znode.czxid):
-            return Refusal(ErrorCode.BAD_VERSION)
-        if operation.version not in (ANY_VERSION, znode.version):
+        if not _is_expected(znode, operation):
             return Refusal(ErrorCode.BAD_VERSION)
         match operation:
             case Check():
@@ -213,15 +284,39 @@ class Specification:
                 self._delete(path)
                 return None
 
+    def _is_forbidden(self, operation: Set | Delete | Check) -> bool:
+        path = operation.path
+        match operation:
+            case Set():
+                permission = Permission.WRITE
+            case Check():
+                permission = Permission.READ
+            case _:
+                # The parent's affair, whether or not there is such a child.
+                path, permission = path.rpartition("/")[0] or "/", Permission.DELETE
+        znode = self._znodes.get(path)
+        return znode is not None and not self._may(znode, permission)
+
     def _create(self, operation: Create) -> str | Refusal:
         path = operation.path
         if operation.ephemeral and not self._asker:
             return Refusal(ErrorCode.SESSION_EXPIRED)
         if "/" not in path or "\0" in path:
             return Refusal(ErrorCode.BAD_ARGUMENTS)
+        acl = self._acl_of(operation.acl)
+        if not acl:
+            return Refusal(ErrorCode.INVALID_ACL)
         parent = self._znodes.get(parent_of(path))
         if parent is None:
             return Refusal(ErrorCode.NO_NODE)
+        if not self._may(parent, Permission.CREATE):
+            return Refusal(ErrorCode.NO_AUTH)
+        return self._create_below(parent, operation, acl)
+
+    def _create_below(
+        self, parent: _Znode, operation: Create, acl: tuple[Acl, ...]
+    ) -> str | Refusal:
+        path = operation.path
         if operation.sequential:
             path += f"{parent.created:010}"
         if path in self._znodes:
@@ -238,6 +333,7 @@ class Specification:
             self._sessions[owner].paths.append(path)
         znode = _Znode(operation.data or b"", zxid, zxid, zxid, now, now, owner)
         znode.container, znode.ttl_ms = operation.container, operation.ttl_ms
+        znode.acl = acl
         self._znodes[path] = znode
         parent.children[name_of(path)] = zxid
         parent.created += 1
@@ -283,7 +379,14 @@ def _new_znodes() -> dict[str, _Znode]:
         parent.children[name_of(path)] = 0
         # As in ZooKeeper: it is a child that was never created.
         parent.deleted -= 1
+    znodes[CONFIG_PATH].acl, znodes[CONFIG_PATH].aversion = READ_ACL_UNSAFE, -1
     return znodes
+
+
+def _is_expected(znode: _Znode, operation: Set | Delete | Check) -> bool:
+    if not isinstance(operation, Set) and operation.czxid not in (0, znode.czxid):
+        return False
+    return operation.version in (ANY_VERSION, znode.version)
 
 
 def _unset(znode: _Znode, before: tuple[bytes, int, int, int]) -> None:
@@ -310,7 +413,7 @@ def _stat_of(znode: _Znode) -> Stat:
             mtime=znode.mtime,
             version=znode.version,
             cversion=znode.created + znode.deleted,
-            aversion=0,
+            aversion=znode.aversion,
             ephemeral_owner=znode.owner,
             data_length=len(znode.data),
             num_children=len(znode.children),

@@ -228,7 +228,7 @@ class _Check:
         if call.zxid != state.zxid:
             self._report(Rule.NO_SUCH_STATE, call, format_zxid(call.zxid))
         elif isinstance(call.operation, Get | Exists | GetChildren):
-            result = state.read(call.operation)
+            result = state.read(call.operation, call.session)
             if result != call.result:
                 detail = f"{format_zxid(call.zxid)}: {result}, not {call.result}"
                 self._report(Rule.OTHER_RESULT, call, detail)

@@ -10,6 +10,7 @@ How a write passes through::
 * ``stat``, ``operations``, ``events``: the values: metadata, questions and
   answers, changes
 * ``codec``, ``result_codec``, ``fields``: their bytes, and how those are checked
+* ``acl``, ``acl_codec``: who may do what, and its bytes
 * ``znodes``, ``sessions``, ``digest``: the state, and the number that sums it up
 * ``lifetimes``, ``candidates``: what ends a znode's life; containers and znodes
   with a time to live that the ensemble may delete
@@ -25,6 +26,19 @@ Nothing here knows how transactions come to be committed.
 
 from __future__ import annotations
 
+from .acl import (
+    CREATOR_ALL_ACL,
+    OPEN_ACL_UNSAFE,
+    READ_ACL_UNSAFE,
+    SUPERUSER,
+    Acl,
+    Identity,
+    Permission,
+    allows,
+    is_identity,
+    masked,
+    validate_acl,
+)
 from .codec import (
     Transaction,
     decode_transaction,
@@ -38,6 +52,7 @@ from .lifetimes import TTL_MS_MAX
 from .operations import (
     ANY_VERSION,
     DATA_BYTES_MAX,
+    AddIdentities,
     Cause,
     Check,
     CloseSession,
@@ -55,6 +70,7 @@ from .operations import (
     Result,
     SessionOpened,
     Set,
+    SetAcl,
     SubOperation,
     SubResult,
 )
@@ -69,11 +85,17 @@ from .watches import Watch, WatchedEvent, WatchKind, WatchTable
 __all__ = [
     "ANY_VERSION",
     "CONFIG_PATH",
+    "CREATOR_ALL_ACL",
     "DATA_BYTES_MAX",
     "NO_SESSION",
+    "OPEN_ACL_UNSAFE",
     "QUOTA_PATH",
+    "READ_ACL_UNSAFE",
+    "SUPERUSER",
     "SYSTEM_PATHS",
     "TTL_MS_MAX",
+    "Acl",
+    "AddIdentities",
     "Applied",
     "Captured",
     "Cause",
@@ -87,15 +109,18 @@ __all__ = [
     "Delete",
     "DeleteContainer",
     "EventType",
+    "Identity",
     "Multi",
     "MultiRefused",
     "OpenSession",
     "Operation",
+    "Permission",
     "Refused",
     "Result",
     "SessionOpened",
     "SessionRecord",
     "Set",
+    "SetAcl",
     "Stat",
     "SubOperation",
     "SubResult",
@@ -106,15 +131,19 @@ __all__ = [
     "WatchKind",
     "WatchTable",
     "WatchedEvent",
+    "allows",
     "capture",
     "decode_transaction",
     "encode_request",
     "encode_snapshot",
     "identity_of",
+    "is_identity",
+    "masked",
     "name_of",
     "parent_of",
     "restore",
     "stamp",
+    "validate_acl",
     "validate_path",
     "validate_sequential",
 ]

@@ -21,8 +21,10 @@ from coordlib.errors import ProtocolError
 from coordlib.ids import SessionId
 
 from . import fields as read
+from .acl_codec import acl_fields, identity_fields, read_acl, read_identities
 from .lifetimes import TTL_MS_MAX
 from .operations import (
+    AddIdentities,
     Cause,
     Check,
     CloseSession,
@@ -35,6 +37,7 @@ from .operations import (
     OpenSession,
     Operation,
     Set,
+    SetAcl,
     SubOperation,
 )
 
@@ -56,10 +59,12 @@ _IDENTITY = struct.Struct(">QQ")
 _CREATE = 1
 _DELETE = 2
 _SET = 5
+_SET_ACL = 7
 _CHECK = 13
 _MULTI = 14
 _DELETE_CONTAINER = 20
 _CONFIGURE = 16
+_ADD_IDENTITIES = 100
 _OPEN_SESSION = -10
 _CLOSE_SESSION = -11
 
@@ -139,24 +144,36 @@ def decode_transaction(payload: bytes) -> Transaction:
 
 def _operation_fields(operation: Operation) -> list[object]:
     match operation:
+        case Multi(operations):
+            return [_MULTI, [_part_fields(part) for part in operations]]
+        case SetAcl(path, acl, version):
+            return [_SET_ACL, path, acl_fields(acl), version]
+        case AddIdentities(identities):
+            return [_ADD_IDENTITIES, [identity_fields(i) for i in identities]]
+        case DeleteContainer(path, mzxid, pzxid):
+            return [_DELETE_CONTAINER, path, mzxid, pzxid]
+        case OpenSession(nonce, owner, timeout_ms, identities):
+            who = [identity_fields(i) for i in identities]
+            return [_OPEN_SESSION, nonce, owner, timeout_ms, who]
+        case CloseSession(session, cause):
+            return [_CLOSE_SESSION, session, int(cause)]
+        case Configure(members):
+            return [_CONFIGURE, members]
+        case _:
+            return _part_fields(operation)
+
+
+def _part_fields(operation: SubOperation) -> list[object]:
+    match operation:
         case Create(path, data):
-            return [_CREATE, path, data, int(operation.mode), operation.ttl_ms]
+            mode, acl = int(operation.mode), acl_fields(operation.acl)
+            return [_CREATE, path, data, mode, operation.ttl_ms, acl]
         case Delete(path, version, czxid):
             return [_DELETE, path, version, czxid]
         case Set(path, data, version):
             return [_SET, path, data, version]
         case Check(path, version, czxid):
             return [_CHECK, path, version, czxid]
-        case Multi(operations):
-            return [_MULTI, [_operation_fields(part) for part in operations]]
-        case DeleteContainer(path, mzxid, pzxid):
-            return [_DELETE_CONTAINER, path, mzxid, pzxid]
-        case OpenSession(nonce, owner, timeout_ms):
-            return [_OPEN_SESSION, nonce, owner, timeout_ms]
-        case CloseSession(session, cause):
-            return [_CLOSE_SESSION, session, int(cause)]
-        case Configure(members):
-            return [_CONFIGURE, members]
         case _:
             assert_never(operation)
 
@@ -180,12 +197,13 @@ def _decode_part(value: object) -> SubOperation:
 
 
 def _decode_create(fields: list[object]) -> Create:
-    _, path, data, mode, ttl = read.exactly(5, fields)
+    _, path, data, mode, ttl, acl = read.exactly(6, fields)
     number = read.integer(mode, 0, CreateMode.PERSISTENT_SEQUENTIAL_WITH_TTL)
     ttl_range = (1, TTL_MS_MAX) if number in _WITH_TTL else (0, 0)
     return Create(
         read.text(path),
         read.data(data),
+        acl=read_acl(acl),
         ephemeral=number in _EPHEMERAL,
         sequential=number in _SEQUENTIAL,
         container=number == CreateMode.CONTAINER,
@@ -218,12 +236,23 @@ def _decode_delete_container(fields: list[object]) -> DeleteContainer:
     return DeleteContainer(read.text(path), read.unsigned(mzxid), read.unsigned(pzxid))
 
 
+def _decode_set_acl(fields: list[object]) -> SetAcl:
+    _, path, acl, version = read.exactly(4, fields)
+    return SetAcl(read.text(path), read_acl(acl), read.version(version))
+
+
+def _decode_add_identities(fields: list[object]) -> AddIdentities:
+    _, identities = read.exactly(2, fields)
+    return AddIdentities(read_identities(identities))
+
+
 def _decode_open(fields: list[object]) -> OpenSession:
-    _, nonce, owner, timeout_ms = read.exactly(4, fields)
+    _, nonce, owner, timeout_ms, identities = read.exactly(5, fields)
     return OpenSession(
         read.nonce(nonce),
         read.owner(owner),
         read.integer(timeout_ms, 1, read.INT32_MAX),
+        read_identities(identities),
     )
 
 
@@ -247,6 +276,8 @@ _PARTS: dict[int, Callable[[list[object]], SubOperation]] = {
 _WHOLES: dict[int, Callable[[list[object]], Operation]] = {
     _MULTI: _decode_multi,
     _DELETE_CONTAINER: _decode_delete_container,
+    _SET_ACL: _decode_set_acl,
+    _ADD_IDENTITIES: _decode_add_identities,
     _OPEN_SESSION: _decode_open,
     _CLOSE_SESSION: _decode_close,
     _CONFIGURE: _decode_configure,

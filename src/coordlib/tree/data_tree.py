@@ -15,11 +15,20 @@ import attrs
 from coordlib.errors import ErrorCode, NoNodeError, ProtocolError
 from coordlib.ids import SessionId
 
+from .acl import (
+    IDENTITIES_MAX,
+    SUPERUSER,
+    Acl,
+    Identity,
+    Permission,
+    allows,
+)
 from .codec import Transaction, decode_transaction, identity_of
 from .digest import DIGEST_MAX
 from .events import TreeEvent
 from .mutations import Mutation
 from .operations import (
+    AddIdentities,
     Cause,
     CloseSession,
     Configure,
@@ -29,6 +38,7 @@ from .operations import (
     Operation,
     Refused,
     Result,
+    SetAcl,
 )
 from .paths import name_of, parent_of, validate_path
 from .sessions import SessionRecord, SessionTable
@@ -36,6 +46,9 @@ from .stat import NO_SESSION, Stat
 from .znodes import Znode, ZnodeTable
 
 __all__ = ["Applied", "DataTree"]
+
+# The ensemble itself may do everything.
+_ENSEMBLE = (SUPERUSER,)
 
 
 @attrs.define
@@ -107,7 +120,7 @@ class DataTree:
             refusal = Refused(ErrorCode.BAD_ARGUMENTS, "", str(error))
             return Applied(zxid, SessionId(session), cxid, refusal)
         if not transaction.session:
-            return self._perform(zxid, transaction)
+            return self._perform(zxid, transaction, None)
         return self._perform_once(zxid, transaction)
 
     def get(self, path: str) -> tuple[bytes, Stat]:
@@ -190,6 +203,36 @@ class DataTree:
                 return f"{parent_path.rstrip('/')}/{name}"
         return None
 
+    def get_acl(self, path: str) -> tuple[tuple[Acl, ...], Stat]:
+        """Return the ACL, with all hashes, and the stat of a znode.
+
+        Raises:
+          NoNodeError: There is no such znode.
+          BadArgumentsError: ``path`` is malformed.
+
+        """
+        znode = self._lookup(path)
+        return znode.acl, znode.stat or znode.make_stat()
+
+    def may(self, session: SessionId, path: str, permission: Permission) -> bool:
+        """Tell whether the ACL of the znode at ``path`` lets a session do this.
+
+        Args:
+          session: Whose identities count; one that does not exist is nobody.
+          path: A znode without which there is nothing to refuse.
+          permission: Of several, one is enough.
+
+        """
+        znode = self._by_path.get(path)
+        return znode is None or allows(
+            znode.acl, permission, self.identities_of(session)
+        )
+
+    def identities_of(self, session: SessionId) -> tuple[Identity, ...]:
+        """Return who a session is; nobody, if it does not exist."""
+        record = self._sessions.by_id.get(session)
+        return () if record is None else record.identities
+
     def session(self, id: SessionId) -> SessionRecord | None:
         """Return a live session; its record is to be read only."""
         return self._sessions.by_id.get(id)
@@ -242,16 +285,21 @@ class DataTree:
         if cxid <= record.last_cxid:
             outcome = record.outcome_of(cxid)
             return Applied(zxid, record.id, cxid, outcome, duplicate=True)
-        applied = self._perform(zxid, transaction)
+        applied = self._perform(zxid, transaction, record)
         if applied.closed != record.id:
             self._sessions.remember(
                 record, cxid, acked=transaction.acked, zxid=zxid, result=applied.result
             )
         return applied
 
-    def _perform(self, zxid: int, transaction: Transaction) -> Applied:
+    def _perform(
+        self, zxid: int, transaction: Transaction, record: SessionRecord | None
+    ) -> Applied:
         session, cxid = transaction.session, transaction.cxid
-        mutation = Mutation(self._znodes, zxid, transaction.time_ms, session)
+        identities = _ENSEMBLE if record is None else record.identities
+        mutation = Mutation(
+            self._znodes, zxid, transaction.time_ms, session, identities
+        )
         match transaction.operation:
             case Multi() as multi:
                 result: Result = mutation.perform_all(multi)
@@ -263,9 +311,25 @@ class DataTree:
                 return self._close(mutation, transaction, closing)
             case Configure() as configuration:
                 result = mutation.configure(configuration)
+            case AddIdentities() as adding:
+                result = self._identify(record, adding)
+            case SetAcl() as setting:
+                result = mutation.set_acl(setting)
             case operation:
                 result = mutation.perform(operation)
         return Applied(zxid, session, cxid, result, mutation.events)
+
+    def _identify(
+        self, record: SessionRecord | None, adding: AddIdentities
+    ) -> Refused | None:
+        if record is None:
+            return Refused(ErrorCode.BAD_ARGUMENTS, "", "no session to be somebody")
+        identities = tuple(dict.fromkeys(record.identities + adding.identities))
+        if len(identities) > IDENTITIES_MAX:
+            reason = f"more than {IDENTITIES_MAX} identities"
+            return Refused(ErrorCode.BAD_ARGUMENTS, "", reason)
+        self._sessions.identify(record, identities)
+        return None
 
     def _open(
         self, zxid: int, transaction: Transaction, opening: OpenSession
@@ -274,7 +338,11 @@ class DataTree:
         duplicate = record is not None
         if record is None:
             record = SessionRecord(
-                SessionId(zxid), opening.nonce, opening.owner, opening.timeout_ms
+                SessionId(zxid),
+                opening.nonce,
+                opening.owner,
+                opening.timeout_ms,
+                tuple(dict.fromkeys(opening.identities)),
             )
             self._sessions.add(record)
         return Applied(
@@ -313,6 +381,8 @@ def _missing(path: str) -> NoNodeError:
 
 def _path_of(operation: Operation) -> str:
     """Return the znode that the operation names, if it names one."""
-    if isinstance(operation, Multi | OpenSession | CloseSession | Configure):
+    if isinstance(
+        operation, Multi | AddIdentities | OpenSession | CloseSession | Configure
+    ):
         return ""
     return operation.path

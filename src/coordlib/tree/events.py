@@ -6,6 +6,7 @@ from enum import IntEnum
 
 import attrs
 
+from .acl import OPEN_ACL_UNSAFE, Acl
 from .operations import Cause
 
 __all__ = ["EventType", "TreeEvent"]
@@ -34,6 +35,8 @@ class TreeEvent:
       path: To which znode.
       zxid: In which transaction. Events of one multi share it.
       cause: Why it was deleted; ``None`` for the other kinds.
+      acl: Who may know: the znode's ACL, the last one if it was deleted.
+      parent_acl: Who may know that children of the parent changed: the parent's.
 
     """
 
@@ -41,3 +44,5 @@ class TreeEvent:
     path: str
     zxid: int
     cause: Cause | None = None
+    acl: tuple[Acl, ...] = OPEN_ACL_UNSAFE
+    parent_acl: tuple[Acl, ...] = OPEN_ACL_UNSAFE

@@ -12,9 +12,10 @@ from typing import assert_never
 
 import attrs
 
-from coordlib.errors import BadArgumentsError, ErrorCode
+from coordlib.errors import BadArgumentsError, ErrorCode, InvalidAclError
 from coordlib.ids import SessionId
 
+from .acl import Acl, Identity, Permission, allows, expand_acl, validate_acl
 from .events import EventType, TreeEvent
 from .lifetimes import CONTAINER_OWNER, NO_OWNER, ttl_of, ttl_owner
 from .operations import (
@@ -31,6 +32,7 @@ from .operations import (
     MultiRefused,
     Refused,
     Set,
+    SetAcl,
     SubOperation,
     SubResult,
 )
@@ -51,6 +53,7 @@ class Mutation:
       zxid: The transaction.
       time_ms: Its time.
       session: Who asks, known to be live; or 0.
+      identities: Who that is.
       events: What it has changed so far, in order.
 
     """
@@ -59,6 +62,7 @@ class Mutation:
     zxid: int
     time_ms: int
     session: SessionId
+    identities: tuple[Identity, ...]
     events: list[TreeEvent] = attrs.Factory(list)
 
     def perform(self, operation: SubOperation) -> SubResult | Refused:
@@ -139,6 +143,31 @@ class Mutation:
             return Refused(ErrorCode.BAD_ARGUMENTS, CONFIG_PATH, reason)
         return self._set(Set(CONFIG_PATH, data))
 
+    def set_acl(self, operation: SetAcl) -> Stat | Refused:
+        """Replace the ACL of a znode. Nobody is told of it."""
+        path = operation.path
+        acl = _bad_path(path) or self._acl_of(path, operation.acl)
+        if isinstance(acl, Refused):
+            return acl
+        znode = self.znodes.by_path.get(path)
+        if znode is None:
+            return Refused(ErrorCode.NO_NODE, path)
+        if not allows(znode.acl, Permission.ADMIN, self.identities):
+            return Refused(ErrorCode.NO_AUTH, path)
+        if operation.version not in (ANY_VERSION, znode.aversion):
+            reason = f"has ACL version {znode.aversion}, not {operation.version}"
+            return Refused(ErrorCode.BAD_VERSION, path, reason)
+        self.znodes.set_acl(path, acl, version=_next_version(znode.aversion))
+        return znode.make_stat()
+
+    def _acl_of(self, path: str, acl: tuple[Acl, ...]) -> tuple[Acl, ...] | Refused:
+        """Return the ACL that a znode gets when this session wishes for ``acl``."""
+        try:
+            validate_acl(path, acl)
+            return expand_acl(path, acl, self.identities)
+        except InvalidAclError as error:
+            return Refused(ErrorCode.INVALID_ACL, path, error.reason)
+
     def _create(self, operation: Create) -> Created | Refused:
         path = operation.path
         if operation.ephemeral and not self.session:
@@ -146,17 +175,22 @@ class Mutation:
         slash = path.rfind("/")
         if slash < 0 or "\0" in path:
             return Refused(ErrorCode.BAD_ARGUMENTS, path, "no '/' in it, or a NUL")
+        acl = self._acl_of(path, operation.acl)
+        if isinstance(acl, Refused):
+            return acl
         parent = self.znodes.by_path.get(path[:slash] or "/")
         if parent is None:
             return Refused(ErrorCode.NO_NODE, path, "its parent does not exist")
+        if not allows(parent.acl, Permission.CREATE, self.identities):
+            return Refused(ErrorCode.NO_AUTH, path, "CREATE at its parent")
         if operation.sequential:
             path += f"{to_int32(parent.creates):010d}"
         if (refusal := _bad_path(path)) is not None:
             return attrs.evolve(refusal, path=operation.path)
-        return self._create_checked(path, operation, parent)
+        return self._create_checked(path, acl, operation, parent)
 
     def _create_checked(
-        self, path: str, operation: Create, parent: Znode
+        self, path: str, acl: tuple[Acl, ...], operation: Create, parent: Znode
     ) -> Created | Refused:
         """Go on with ``path``, the final one, whose shape is right."""
         if path in self.znodes.by_path:
@@ -168,11 +202,14 @@ class Mutation:
         znode = self.znodes.create(
             path,
             operation.data,
+            acl,
             zxid=self.zxid,
             time_ms=self.time_ms,
             owner=self._owner_for(operation),
         )
-        self.events.append(TreeEvent(EventType.CREATED, path, self.zxid))
+        self.events.append(
+            TreeEvent(EventType.CREATED, path, self.zxid, None, znode.acl, parent.acl)
+        )
         return Created(path, znode.make_stat())
 
     def _owner_for(self, operation: Create) -> int:
@@ -186,6 +223,12 @@ class Mutation:
         path = operation.path
         if path in SYSTEM_PATHS:
             return Refused(ErrorCode.BAD_ARGUMENTS, path, "this znode stays")
+        # Needed at the parent, and looked at before the znode itself.
+        parent = self.znodes.by_path.get(path.rpartition("/")[0] or "/")
+        if parent is None:
+            return _bad_path(path) or Refused(ErrorCode.NO_NODE, path)
+        if not allows(parent.acl, Permission.DELETE, self.identities):
+            return Refused(ErrorCode.NO_AUTH, path, "DELETE at its parent")
         znode = self._expect(path, operation.version, operation.czxid)
         if isinstance(znode, Refused):
             return znode
@@ -198,28 +241,36 @@ class Mutation:
         path, data = operation.path, operation.data
         if data and len(data) > DATA_BYTES_MAX:
             return _too_long(path, data)
-        znode = self._expect(path, operation.version, 0)
+        znode = self._expect(path, operation.version, 0, Permission.WRITE)
         if isinstance(znode, Refused):
             return znode
-        version = to_int32(znode.version + 1)
-        # Nobody could ask for version -1: it means "any" (ZOOKEEPER-4743).
-        if version == ANY_VERSION:
-            version = 0
+        version = _next_version(znode.version)
         self.znodes.set_data(
             path, data, version=version, zxid=self.zxid, time_ms=self.time_ms
         )
-        self.events.append(TreeEvent(EventType.DATA_CHANGED, path, self.zxid))
+        self.events.append(
+            TreeEvent(EventType.DATA_CHANGED, path, self.zxid, None, znode.acl)
+        )
         return znode.make_stat()
 
     def _check(self, operation: Check) -> Refused | None:
-        found = self._expect(operation.path, operation.version, operation.czxid)
+        version, czxid = operation.version, operation.czxid
+        found = self._expect(operation.path, version, czxid, Permission.READ)
         return found if isinstance(found, Refused) else None
 
-    def _expect(self, path: str, version: int, czxid: int) -> Znode | Refused:
-        """Return the znode if it is there and is the expected one."""
+    def _expect(
+        self,
+        path: str,
+        version: int,
+        czxid: int,
+        permission: Permission | None = None,
+    ) -> Znode | Refused:
+        """Return the znode if it is there, may be used and is the expected one."""
         znode = self.znodes.by_path.get(path)
         if znode is None:
             return _bad_path(path) or Refused(ErrorCode.NO_NODE, path)
+        if permission and not allows(znode.acl, permission, self.identities):
+            return Refused(ErrorCode.NO_AUTH, path, str(permission.name))
         if czxid not in (0, znode.czxid):
             reason = f"created by {znode.czxid}, not by {czxid}"
             return Refused(ErrorCode.BAD_VERSION, path, reason)
@@ -229,8 +280,17 @@ class Mutation:
         return znode
 
     def _remove(self, path: str, cause: Cause) -> None:
-        self.znodes.delete(path, zxid=self.zxid)
-        self.events.append(TreeEvent(EventType.DELETED, path, self.zxid, cause))
+        znode, parent = self.znodes.delete(path, zxid=self.zxid)
+        self.events.append(
+            TreeEvent(EventType.DELETED, path, self.zxid, cause, znode.acl, parent.acl)
+        )
+
+
+def _next_version(version: int) -> int:
+    """Return the version after this one; of the data or of the ACL."""
+    following = to_int32(version + 1)
+    # Nobody could ask for version -1: it means "any" (ZOOKEEPER-4743).
+    return 0 if following == ANY_VERSION else following
 
 
 def _bad_path(path: str) -> Refused | None:

@@ -13,12 +13,14 @@ import attrs
 from coordlib.errors import BadArgumentsError, ErrorCode
 from coordlib.ids import SessionId
 
+from .acl import OPEN_ACL_UNSAFE, Acl, Identity
 from .lifetimes import TTL_MS_MAX
 from .stat import Stat
 
 __all__ = [
     "ANY_VERSION",
     "DATA_BYTES_MAX",
+    "AddIdentities",
     "Cause",
     "Check",
     "CloseSession",
@@ -36,6 +38,7 @@ __all__ = [
     "Result",
     "SessionOpened",
     "Set",
+    "SetAcl",
     "SubOperation",
     "SubResult",
 ]
@@ -91,11 +94,13 @@ class Create:
       ttl_ms: The ensemble deletes it some time after it has had no child, and
         its data has not been set, for so many milliseconds; 0: never. At most
         :data:`.TTL_MS_MAX`.
+      acl: Who may do what with it.
 
     """
 
     path: str
     data: bytes | None = b""
+    acl: tuple[Acl, ...] = attrs.field(default=OPEN_ACL_UNSAFE, kw_only=True)
     ephemeral: bool = attrs.field(default=False, kw_only=True)
     sequential: bool = attrs.field(default=False, kw_only=True)
     container: bool = attrs.field(default=False, kw_only=True)
@@ -187,6 +192,35 @@ class Multi:
 
 
 @attrs.frozen
+class SetAcl:
+    """Replace the ACL of a znode; not in a multi, as in ZooKeeper.
+
+    Attributes:
+      path: Which.
+      acl: Who may do what with it from now on.
+      version: Only if it has this :attr:`Stat.aversion`.
+
+    """
+
+    path: str
+    acl: tuple[Acl, ...]
+    version: int = ANY_VERSION
+
+
+@attrs.frozen
+class AddIdentities:
+    """Let the session that asks be somebody more, until it ends.
+
+    Attributes:
+      identities: Who, proved to the member that proposes this. Those that the
+        session has already are no more than had.
+
+    """
+
+    identities: tuple[Identity, ...]
+
+
+@attrs.frozen
 class DeleteContainer:
     """Delete a container, or what has outlived its time to live.
 
@@ -215,12 +249,14 @@ class OpenSession:
         lives, asking again with the same nonce answers the same session.
       owner: 16 bytes: the incarnation of the replica that keeps it.
       timeout_ms: The ensemble expires it after this many milliseconds' silence.
+      identities: Who it is from the beginning, such as an address.
 
     """
 
     nonce: bytes
     owner: bytes
     timeout_ms: int
+    identities: tuple[Identity, ...] = ()
 
 
 @attrs.frozen
@@ -257,6 +293,8 @@ Operation = (
     | Set
     | Check
     | Multi
+    | SetAcl
+    | AddIdentities
     | DeleteContainer
     | OpenSession
     | CloseSession
@@ -325,5 +363,5 @@ SubResult = Created | Stat | None
 Result = (
     Created | Stat | list[SubResult] | SessionOpened | Refused | MultiRefused | None
 )
-"""What applying an operation gave. The list is a :class:`Multi`'s; ``None`` is
-also a :class:`CloseSession`'s."""
+"""What applying an operation gave. The list is a :class:`Multi`'s, the stat also a
+:class:`SetAcl`'s; ``None`` also of :class:`AddIdentities` and :class:`CloseSession`."""

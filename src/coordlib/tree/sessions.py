@@ -19,6 +19,8 @@ from sortedcontainers import SortedSet
 from coordlib.errors import ErrorCode
 from coordlib.ids import SessionId
 
+from .acl import Identity
+from .acl_codec import identity_fields
 from .digest import DigestSum
 from .operations import Refused, Result, SessionOpened
 from .result_codec import result_fields
@@ -40,6 +42,7 @@ class SessionRecord:
       nonce: What named the wish to open it.
       owner: The incarnation (16 bytes) of the replica that keeps it.
       timeout_ms: The ensemble expires it after this many milliseconds' silence.
+      identities: Who it is, each once, in the order in which it became that.
       last_cxid: The highest number of an applied request; 0 before the first.
       outcomes: Zxid and result by cxid, ascending, of the applied requests that
         were not yet acknowledged; at most :data:`OUTCOMES_MAX`.
@@ -52,6 +55,7 @@ class SessionRecord:
     nonce: bytes
     owner: bytes
     timeout_ms: int
+    identities: tuple[Identity, ...] = ()
     last_cxid: int = 0
     # Not a plain dict: taking the oldest out of one again and again is
     # quadratic, because it walks over the holes at its beginning.
@@ -106,6 +110,11 @@ class SessionTable:
         """Return the live session that was opened with ``nonce``."""
         return self._by_nonce.get(nonce)
 
+    def identify(self, record: SessionRecord, identities: tuple[Identity, ...]) -> None:
+        """Let a session be these and nobody else."""
+        self._digests.change(record.id, record)
+        record.identities = identities
+
     def remember(
         self, record: SessionRecord, cxid: int, *, acked: int, zxid: int, result: Result
     ) -> None:
@@ -139,6 +148,7 @@ def _describe(_id: SessionId, record: SessionRecord) -> object:
         record.nonce,
         record.owner,
         record.timeout_ms,
+        [identity_fields(identity) for identity in record.identities],
         record.last_cxid,
         [
             [cxid, zxid, result_fields(result)]

@@ -20,10 +20,12 @@ from zlib import crc32
 import attrs
 
 from coordlib import encoding
-from coordlib.errors import BadArgumentsError, ProtocolError
+from coordlib.errors import BadArgumentsError, InvalidAclError, ProtocolError
 from coordlib.ids import SessionId
 
 from . import fields as read
+from .acl import OPEN_ACL_UNSAFE, Acl, Identity, validate_acl
+from .acl_codec import entry_fields, identity_fields, read_acl, read_identities
 from .data_tree import DataTree
 from .lifetimes import CONTAINER_OWNER, OWNER_MAX, is_owner
 from .operations import ANY_VERSION, DATA_BYTES_MAX, Result
@@ -39,13 +41,13 @@ _MAGIC = b"coordlib tree\x00\x00\x01"
 # Length and CRC-32 of what follows.
 _PIECE = struct.Struct(">II")
 
-_SESSIONS, _OUTCOMES, _ZNODES = 1, 2, 3
+_SESSIONS, _OUTCOMES, _ACLS, _ZNODES = 1, 2, 3, 4
 
 _PIECE_ENTRIES_MAX = 1000
 # A piece ends with the entry that takes it beyond this many bytes of data.
 _PIECE_BYTES = 1 << 20
 
-_Row = tuple[bytes | None, int, int, int, int, int, int, int, int]
+_Row = tuple[bytes | None, int, int, int, int, int, int, int, int, int, tuple[Acl, ...]]
 _row_of = attrgetter(
     "data",
     "czxid",
@@ -56,6 +58,8 @@ _row_of = attrgetter(
     "version",
     "ephemeral_owner",
     "creates",
+    "aversion",
+    "acl",
 )
 
 
@@ -67,7 +71,8 @@ class Captured:
       zxid: The last transaction it includes.
       paths: Of all znodes, parents first.
       rows: The other fields of each, in the same order.
-      sessions: Id, nonce, owner, timeout and last cxid of each, ascending by id.
+      sessions: Id, nonce, owner, timeout, identities and last cxid of each,
+        ascending by id.
       outcomes: Session, cxid, zxid and result of each, ascending.
 
     """
@@ -75,7 +80,7 @@ class Captured:
     zxid: int
     paths: list[str]
     rows: list[_Row]
-    sessions: list[tuple[SessionId, bytes, bytes, int, int]]
+    sessions: list[tuple[SessionId, bytes, bytes, int, tuple[Identity, ...], int]]
     outcomes: list[tuple[SessionId, int, int, Result]]
 
 
@@ -87,7 +92,8 @@ def capture(tree: DataTree) -> Captured:
         paths=list(znodes),
         rows=list(map(_row_of, znodes.values())),
         sessions=[
-            (s.id, s.nonce, s.owner, s.timeout_ms, s.last_cxid) for s in sessions
+            (s.id, s.nonce, s.owner, s.timeout_ms, s.identities, s.last_cxid)
+            for s in sessions
         ],
         outcomes=[
             (s.id, cxid, zxid, result)
@@ -99,23 +105,38 @@ def capture(tree: DataTree) -> Captured:
 
 def encode_snapshot(captured: Captured) -> bytes:
     """Return the bytes of a snapshot; equal states have equal bytes."""
+    # Numbered in the order of first use; the open one is 0. By identity, because
+    # equal ones are one, and comparing 200,000 of them takes its time.
+    acls: list[tuple[Acl, ...]] = []
+    number_of = {id(OPEN_ACL_UNSAFE): 0}
+    for *_, acl in captured.rows:
+        if id(acl) not in number_of:
+            acls.append(acl)
+            number_of[id(acl)] = len(acls)
     head = [
         captured.zxid,
         len(captured.sessions),
         len(captured.outcomes),
+        len(acls),
         len(captured.paths),
     ]
-    sessions = [list(session) for session in captured.sessions]
+    sessions: Iterator[list[object]] = (
+        [*session, [identity_fields(i) for i in identities], last_cxid]
+        for *session, identities, last_cxid in captured.sessions
+    )
     outcomes = [
         [session, cxid, zxid, result_fields(result)]
         for session, cxid, zxid, result in captured.outcomes
     ]
     znodes: Iterator[list[object]] = (
-        [path, *row] for path, row in zip(captured.paths, captured.rows, strict=True)
+        [path, *row, number_of[id(acl)]]
+        for path, (*row, acl) in zip(captured.paths, captured.rows, strict=True)
     )
+    entries = (entry_fields(acl) for acl in acls)
     pieces = [_MAGIC, _piece(head)]
-    pieces += (_piece([_SESSIONS, part]) for part in _parts(iter(sessions)))
+    pieces += (_piece([_SESSIONS, part]) for part in _parts(sessions))
     pieces += (_piece([_OUTCOMES, part]) for part in _parts(iter(outcomes)))
+    pieces += (_piece([_ACLS, part]) for part in _parts(entries))
     pieces += (_piece([_ZNODES, part]) for part in _parts(znodes))
     return b"".join(pieces)
 
@@ -131,9 +152,14 @@ def restore(tree: DataTree, body: bytes) -> None:
 
     """
     pieces = _read_pieces(body)
-    head = read.exactly(4, next(pieces, None))
+    head = read.exactly(5, next(pieces, None))
     zxid, *counts = [read.unsigned(number) for number in head]
-    entries: dict[int, list[object]] = {_SESSIONS: [], _OUTCOMES: [], _ZNODES: []}
+    entries: dict[int, list[object]] = {
+        _SESSIONS: [],
+        _OUTCOMES: [],
+        _ACLS: [],
+        _ZNODES: [],
+    }
     for piece in pieces:
         kind, part = read.exactly(2, piece)
         entries[read.integer(kind, _SESSIONS, _ZNODES)] += read.items(part)
@@ -144,7 +170,8 @@ def restore(tree: DataTree, body: bytes) -> None:
         _add_session(sessions, entry, zxid)
     for entry in entries[_OUTCOMES]:
         _add_outcome(sessions, entry, zxid)
-    znodes = _read_znodes(sessions, entries[_ZNODES], zxid)
+    acls = _read_acls(entries[_ACLS])
+    znodes = _read_znodes(sessions, acls, entries[_ZNODES], zxid)
     tree.replace(zxid, znodes, sessions)
 
 
@@ -185,15 +212,18 @@ def _read_pieces(body: bytes) -> Iterator[object]:
 
 
 def _add_session(sessions: SessionTable, entry: object, zxid_max: int) -> None:
-    number, nonce, owner, timeout_ms, last_cxid = read.exactly(5, entry)
+    number, nonce, owner, timeout_ms, identities, last_cxid = read.exactly(6, entry)
     id_min = next(reversed(sessions.by_id), 0) + 1
     record = SessionRecord(
         SessionId(read.integer(number, id_min, zxid_max)),
         read.nonce(nonce),
         read.owner(owner),
         read.integer(timeout_ms, 1, read.INT32_MAX),
+        read_identities(identities),
         read.unsigned(last_cxid),
     )
+    if len(set(record.identities)) != len(record.identities):
+        raise ProtocolError("an identity twice")
     if sessions.with_nonce(record.nonce) is not None:
         raise ProtocolError("two sessions with one nonce")
     sessions.add(record)
@@ -212,17 +242,35 @@ def _add_outcome(sessions: SessionTable, entry: object, zxid_max: int) -> None:
     outcomes[number] = (read.integer(zxid, 1, zxid_max), decode_result(result))
 
 
+def _read_acls(entries: Sequence[object]) -> list[tuple[Acl, ...]]:
+    """Return the ACLs by their numbers, the open one included."""
+    acls = [OPEN_ACL_UNSAFE]
+    for entry in entries:
+        acl = read_acl(entry)
+        try:
+            validate_acl("", acl)
+        except InvalidAclError as error:
+            raise ProtocolError(f"a malformed ACL: {error.reason}") from error
+        if any(part.identity.scheme == "auth" for part in acl):
+            raise ProtocolError("a znode's ACL names nobody by auth")
+        acls.append(acl)
+    return acls
+
+
 def _read_znodes(
-    sessions: SessionTable, entries: Sequence[object], zxid_max: int
+    sessions: SessionTable,
+    acls: list[tuple[Acl, ...]],
+    entries: Sequence[object],
+    zxid_max: int,
 ) -> ZnodeTable:
     if not entries:
         raise ProtocolError("a tree without a root")
-    path, root = _read_znode(entries[0], zxid_max)
+    path, root = _read_znode(entries[0], acls, zxid_max)
     if path != "/" or root.ephemeral_owner:
         raise ProtocolError("a tree begins with its root")
     znodes = ZnodeTable(sessions, root)
     for entry in entries[1:]:
-        path, znode = _read_znode(entry, zxid_max)
+        path, znode = _read_znode(entry, acls, zxid_max)
         if path in znodes.by_path:
             raise ProtocolError("two znodes at one path")
         parent = znodes.by_path.get(parent_of(path))
@@ -232,6 +280,9 @@ def _read_znodes(
             raise ProtocolError("an ephemeral without its session")
         znodes.link(path, znode, parent)
     _check_whole(znodes.by_path)
+    used = [z.acl for z in znodes.by_path.values() if z.acl is not OPEN_ACL_UNSAFE]
+    if list(dict.fromkeys(used)) != acls[1:]:
+        raise ProtocolError("ACLs that are not numbered by their first use")
     for path, znode in znodes.by_path.items():
         if znode.ephemeral_owner < 0:
             # When it was linked, its children were not there yet.
@@ -249,10 +300,13 @@ def _check_whole(by_path: dict[str, Znode]) -> None:
             raise ProtocolError("more children than were ever created")
 
 
-def _read_znode(entry: object, zxid_max: int) -> tuple[str, Znode]:
-    path, data, czxid, mzxid, pzxid, ctime, mtime, version, owner, creates = (
-        read.exactly(10, entry)
+def _read_znode(
+    entry: object, acls: list[tuple[Acl, ...]], zxid_max: int
+) -> tuple[str, Znode]:
+    path, data, czxid, mzxid, pzxid, ctime, mtime, version, owner, *rest = read.exactly(
+        12, entry
     )
+    creates, aversion, acl = rest
     created = read.integer(czxid, 0, zxid_max)
     znode = Znode(
         data=read.data(data),
@@ -264,6 +318,8 @@ def _read_znode(entry: object, zxid_max: int) -> tuple[str, Znode]:
         version=read.version(version),
         ephemeral_owner=_read_owner(owner),
         creates=read.unsigned(creates),
+        aversion=read.version(aversion),
+        acl=acls[read.integer(acl, 0, len(acls) - 1)],
     )
     if len(znode.data or b"") > DATA_BYTES_MAX or znode.version == ANY_VERSION:
         raise ProtocolError("a znode that no operation can make")

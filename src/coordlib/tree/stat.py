@@ -30,7 +30,8 @@ class Stat:
         signed 32-bit number that wraps, and skips -1, which would mean "any".
       cversion: How often children were created or deleted, which is twice the
         creations less ``num_children``. A signed 32-bit number that wraps.
-      aversion: How often its ACL has changed; 0, as there are no ACLs yet.
+      aversion: How often its ACL has changed, counted like ``version``. That of
+        ``/zookeeper/config`` begins at -1, as in ZooKeeper.
       ephemeral_owner: The session whose end deletes the znode; 0 if none, and
         0 for a container or a znode with a time to live.
       data_length: The size of its data in bytes; 0 if there is none.

@@ -15,13 +15,15 @@ from sortedcontainers import SortedList
 
 from coordlib.ids import SessionId
 
+from .acl import OPEN_ACL_UNSAFE, READ_ACL_UNSAFE, Acl, AclTable
+from .acl_codec import acl_fields
 from .candidates import Candidates
 from .digest import DigestSum
 from .lifetimes import NO_OWNER
 from .paths import name_of, parent_of
 from .sessions import SessionTable
 from .stat import NO_SESSION, Stat
-from .system import SYSTEM_PATHS
+from .system import CONFIG_PATH, SYSTEM_PATHS
 
 __all__ = ["Znode", "ZnodeTable", "to_int32"]
 
@@ -41,6 +43,7 @@ class Znode:
         ``cversion``, the source of sequence numbers.
       children: Czxid and name of each child, ascending; ``None`` until there is
         one, because most znodes are leaves.
+      acl: Who may do what; one copy for all znodes with the same.
       stat: What :meth:`ZnodeTable.stat_of` built since the last change.
       digest: See :class:`~.digest.Digestible`.
 
@@ -56,6 +59,8 @@ class Znode:
     ephemeral_owner: int
     creates: int = 0
     children: SortedList[tuple[int, str]] | None = None
+    aversion: int = 0
+    acl: tuple[Acl, ...] = OPEN_ACL_UNSAFE
     stat: Stat | None = None
     digest: int | None = None
 
@@ -71,7 +76,7 @@ class Znode:
             self.mtime,
             self.version,
             to_int32(2 * self.creates - children),
-            0,
+            self.aversion,
             SessionId(owner) if owner > 0 else NO_SESSION,
             len(self.data) if self.data else 0,
             children,
@@ -88,24 +93,33 @@ class ZnodeTable:
 
     """
 
-    __slots__ = ("_digests", "_sessions", "_undo", "by_path", "candidates")
+    __slots__ = ("_acls", "_digests", "_sessions", "_undo", "by_path", "candidates")
 
     def __init__(self, sessions: SessionTable, root: Znode | None = None) -> None:
         new = root is None
-        root = root or _system_znode()
+        root = root or _system_znode("/")
         # Invariant: a parent stands before its children.
         self.by_path: dict[str, Znode] = {"/": root}
         self.candidates = Candidates()
         self._sessions = sessions
+        self._acls = AclTable()
         self._digests = DigestSum(_describe)
         # What takes back the changes since begin(); None outside of a multi.
         self._undo: list[Callable[[], None]] | None = None
+        root.acl = self._acls.share(root.acl)
         self._digests.add("/", root)
         for path in SYSTEM_PATHS[1:] if new else ():
-            self.link(path, _system_znode(), self.by_path[parent_of(path)])
+            self.link(path, _system_znode(path), self.by_path[parent_of(path)])
 
     def create(
-        self, path: str, data: bytes | None, *, zxid: int, time_ms: int, owner: int
+        self,
+        path: str,
+        data: bytes | None,
+        acl: tuple[Acl, ...],
+        *,
+        zxid: int,
+        time_ms: int,
+        owner: int,
     ) -> Znode:
         """Add a znode, whose parent is there, and count it at its parent.
 
@@ -116,15 +130,20 @@ class ZnodeTable:
         if self._undo is not None:
             undo = partial(self._uncreate, path, parent.creates, parent.pzxid)
             self._undo.append(undo)
-        znode = Znode(data, zxid, zxid, zxid, time_ms, time_ms, 0, owner)
+        znode = Znode(data, zxid, zxid, zxid, time_ms, time_ms, 0, owner, acl=acl)
         self.link(path, znode, parent)
         parent.creates += 1
         parent.pzxid = zxid
         self._touch(parent_path, parent)
         return znode
 
-    def delete(self, path: str, *, zxid: int) -> None:
-        """Take away a znode that has no children and is not the root."""
+    def delete(self, path: str, *, zxid: int) -> tuple[Znode, Znode]:
+        """Take away a znode that has no children and is not the root.
+
+        Returns:
+          It and its parent.
+
+        """
         parent_path = parent_of(path)
         parent = self.by_path[parent_path]
         znode = self.by_path[path]
@@ -133,6 +152,7 @@ class ZnodeTable:
         self._unlink(path, znode, parent)
         parent.pzxid = zxid
         self._touch(parent_path, parent)
+        return znode, parent
 
     def set_data(
         self, path: str, data: bytes | None, *, version: int, zxid: int, time_ms: int
@@ -146,6 +166,16 @@ class ZnodeTable:
         znode.version = version
         znode.mzxid = zxid
         znode.mtime = time_ms
+        self._touch(path, znode)
+        return znode
+
+    def set_acl(self, path: str, acl: tuple[Acl, ...], *, version: int) -> Znode:
+        """Replace the ACL of a znode and give it this version; not in a multi."""
+        assert self._undo is None
+        znode = self.by_path[path]
+        self._acls.release(znode.acl)
+        znode.acl = self._acls.share(acl)
+        znode.aversion = version
         self._touch(path, znode)
         return znode
 
@@ -179,6 +209,8 @@ class ZnodeTable:
             self._sessions.by_id[SessionId(owner)].ephemerals.add(path)
         elif owner:
             self.candidates.judge(path, znode)
+        if znode.acl is not OPEN_ACL_UNSAFE:
+            znode.acl = self._acls.share(znode.acl)
         self.by_path[path] = znode
         self._digests.add(path, znode)
 
@@ -195,6 +227,7 @@ class ZnodeTable:
             self._sessions.by_id[SessionId(owner)].ephemerals.remove(path)
         elif owner:
             self.candidates.discard(path)
+        self._acls.release(znode.acl)
         del self.by_path[path]
         self._digests.remove(path, znode)
 
@@ -227,8 +260,12 @@ class ZnodeTable:
         self._touch(path, znode)
 
 
-def _system_znode() -> Znode:
-    return Znode(b"", 0, 0, 0, 0, 0, 0, NO_OWNER)
+def _system_znode(path: str) -> Znode:
+    znode = Znode(b"", 0, 0, 0, 0, 0, 0, NO_OWNER)
+    if path == CONFIG_PATH:
+        # ZooKeeper sets this ACL when it makes the znode, and -1 as its version.
+        znode.acl, znode.aversion = READ_ACL_UNSAFE, -1
+    return znode
 
 
 def _describe(path: str, znode: Znode) -> object:
@@ -243,4 +280,6 @@ def _describe(path: str, znode: Znode) -> object:
         znode.version,
         znode.ephemeral_owner,
         znode.creates,
+        znode.aversion,
+        acl_fields(znode.acl),
     ]
