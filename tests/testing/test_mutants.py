@@ -24,6 +24,7 @@ QUICK = [
     "count the own disk before it has written",
     "use an epoch twice",
     "write nothing",
+    "answer a sync without asking anybody",
 ]
 
 

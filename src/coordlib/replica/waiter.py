@@ -33,6 +33,11 @@ class Waiter(Generic[T]):
         self._error: Exception | None = None
         self.abandoned = False
 
+    @property
+    def filled(self) -> bool:
+        """Whether it holds something already."""
+        return self._filled
+
     def resolve(self, value: T) -> None:
         """Give the value; of several gifts the first counts."""
         if not self._filled:

@@ -261,6 +261,19 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
     ),
     *_in(
+        "replica/contact.py",
+        (
+            "answer a sync without asking anybody",
+            "self._new[waiter] = None",
+            "waiter.resolve(None)",
+        ),
+        (
+            "answer a sync by a touch that was sent before it",
+            "self._asked[0][0] <= number:",
+            "self._asked[0][0] <= number + 1:",
+        ),
+    ),
+    *_in(
         "replica/expiry.py",
         (
             "expire sessions early",

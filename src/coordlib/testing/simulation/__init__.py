@@ -13,6 +13,7 @@ outside after every step.
 * ``situations``: :data:`SITUATIONS`: what many seeds must reach
 * ``oracles``, ``image``: what must never happen; what disks really hold
 * ``watcher``: a client that sees changes only
+* ``notes``: what clients were told, and whether it is true
 * ``world``: seats, disks and clocks that outlive processes
 * ``process``, ``service``, ``workers``: one start of a member, its sessions, its
   clients: the counterparts of ``coordlib.replica`` without trio

@@ -30,6 +30,7 @@ from coordlib.consensus.history import follows
 from coordlib.errors import ErrorCode
 from coordlib.ids import MemberId, SessionId, Zxid, counter_of, epoch_of, format_zxid
 from coordlib.replica.wire import Confirm
+from coordlib.testing.history import History
 from coordlib.tree import Applied, Cause, DataTree, Refused, SessionOpened
 
 from .image import Image
@@ -58,6 +59,7 @@ class Oracles:
       agreed: Every transaction that any member delivered, in order.
       acknowledged_last: The latest zxid that a client has been answered.
       acknowledgements: How many answers clients were given.
+      history: What clients asked for and were told.
       newest_epoch: The latest that was established.
       vacant_since: When a leader was killed and nothing else went wrong since.
       elections: How many microseconds it took each time to have a new one.
@@ -72,6 +74,7 @@ class Oracles:
     agreed: list[Transaction] = attrs.field(factory=list, init=False)
     acknowledged_last: int = attrs.field(default=0, init=False)
     acknowledgements: int = attrs.field(default=0, init=False)
+    history: History = attrs.field(factory=History, init=False)
     newest_epoch: int = attrs.field(default=0, init=False)
     vacant_since: int | None = attrs.field(default=None, init=False)
     elections: list[int] = attrs.field(factory=list, init=False)

@@ -18,6 +18,7 @@ from coordlib.ids import SessionId
 from coordlib.replica.contact import Contact
 from coordlib.replica.expiry import Expiry
 from coordlib.replica.requests import Outstanding, Request
+from coordlib.replica.waiter import Waiter
 from coordlib.replica.wire import Confirm, Forward, Touch
 from coordlib.tree import (
     NO_SESSION,
@@ -93,6 +94,10 @@ class Service:
     _cxid: int = attrs.field(init=False)
     _applied_since: int = attrs.field(default=0, init=False)
     _flushing: bool = attrs.field(default=False, init=False)
+    # Who waits for a sync, and what comes after it.
+    _syncs: dict[Waiter[None], Callable[[], None]] = attrs.field(
+        factory=dict, init=False
+    )
     # The snapshot that waits until the log has what it holds.
     _captured: tuple[int, int, bytes] | None = attrs.field(default=None, init=False)
 
@@ -131,6 +136,18 @@ class Service:
         request.then.append(then)
         self._flush_soon()
         return request
+
+    def sync(self, then: Callable[[], None]) -> None:
+        """Call ``then`` when the tree holds all that was acknowledged before now."""
+        waiter: Waiter[None] = Waiter()
+        self._syncs[waiter] = then
+        self.contact.add_sync(waiter)
+        self._flush_soon()
+
+    def _end_syncs(self) -> None:
+        """Tell those whose sync is over."""
+        for waiter in [waiter for waiter in self._syncs if waiter.filled]:
+            self._syncs.pop(waiter)()
 
     def open_session(self, worker: Worker, nonce: bytes) -> None:
         """Open a session for ``worker``."""
@@ -190,6 +207,9 @@ class Service:
                     self._to_leader(Forward(process.role.epoch, [body]))
             else:
                 self._to_leader(Forward(process.role.epoch, bodies))
+        if self.contact.has_syncs:
+            self._touch(now)
+        self._end_syncs()
 
     def _propose(self, requests: list[bytes]) -> None:
         if self.process.kernel.oddly("service.proposes-twice", 0.02):
@@ -280,6 +300,7 @@ class Service:
             for kept in list(self.kept.values()):
                 self._check(kept, now)
                 kept.heard = max(kept.heard, self.contact.confirmed)
+        self._end_syncs()
 
     def _expire(self, expiry: Expiry, now: float) -> None:
         overdue = expiry.expired(self.process.tree.sessions(), now)
@@ -332,6 +353,8 @@ class Service:
             elif self._expiry is not None and isinstance(applied.result, SessionOpened):
                 self._expiry.touch(applied.result.owner, process.clock.now())
             self.outstanding.applied(applied)
+        self.contact.release(process.tree.zxid)
+        self._end_syncs()
         self._applied_since += len(transactions)
         due = self._applied_since >= process.profile.snapshot_interval
         if not self.saving and (due or process.kernel.oddly("snapshot.early", 0.01)):
@@ -352,6 +375,8 @@ class Service:
             self._lost(self.kept.pop(session))
         waiting = len(self.outstanding)
         self.outstanding.restored(tree)
+        self.contact.release(tree.zxid)
+        self._end_syncs()
         if len(self.outstanding) < waiting:
             process.kernel.mark("request.answered-by-a-snapshot")
 

@@ -18,6 +18,7 @@ from coordlib.tree import DataTree
 
 from .faults import Faults
 from .kernel import SECOND, Violation
+from .notes import judge
 from .world import Seat, World
 
 __all__ = ["Outcome", "simulate"]
@@ -259,3 +260,4 @@ class _Run:
             oracles.check_ephemerals(process.tree)
             process.service.watcher.check_all()
             self.world.check_recovery(process)
+        judge(oracles.history, oracles.agreed)

@@ -6,11 +6,26 @@ tree: unique data, counters, ephemerals, multis that only hold as a whole.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import attrs
 
+from coordlib.errors import OperationError
 from coordlib.ids import SessionId
+from coordlib.testing.history import (
+    Call,
+    ClientResult,
+    Exists,
+    Get,
+    GetChildren,
+    History,
+    Read,
+    Refusal,
+    Sync,
+    Write,
+)
 from coordlib.tree import (
     Applied,
     Cause,
@@ -19,11 +34,11 @@ from coordlib.tree import (
     Created,
     Delete,
     Multi,
-    Operation,
     Set,
 )
 
 from .kernel import chance
+from .notes import told
 
 if TYPE_CHECKING:
     from .service import Service
@@ -71,6 +86,7 @@ class Worker:
         if self.service.quiet:
             return
         if self.session:
+            self._look()
             self._be_odd()
         else:
             random = self.service.process.clock.random
@@ -116,22 +132,58 @@ class Worker:
         session = self.session
         self._cxid += 1
         operation = self._choose()
+        call = self._history.begin(session, operation, self._cxid)
 
         def done(applied: Applied) -> None:
-            self._done(applied, session, more=more)
+            self._done(applied, call, more=more)
 
         self.service.submit(session, self._cxid, operation, done)
 
-    def _done(self, applied: Applied, session: SessionId, *, more: bool) -> None:
+    def _done(self, applied: Applied, call: Call, *, more: bool) -> None:
         process = self.service.process
         process.oracles.acknowledged(process, applied)
+        self._history.end(call, told(applied), process.tree.zxid)
         self.answered += 1
         if isinstance(applied.result, Created):
             self._owned.append(applied.result.path)
-        if more and session == self.session:
+        if more and call.session == self.session:
             self._think()
 
-    def _choose(self) -> Operation:
+    def _look(self) -> None:
+        """Read something, or have everything acknowledged come first."""
+        random = self.service.process.clock.random
+        if chance(random, 0.1):
+            call = self._history.begin(self.session, Sync())
+            self.service.sync(partial(self._synced, call))
+        elif chance(random, 0.3):
+            self._read()
+
+    def _synced(self, call: Call) -> None:
+        if call.session == self.session:
+            self._history.end(call, None, self.service.process.tree.zxid)
+            self._read()
+
+    def _read(self) -> None:
+        tree, random = self.service.process.tree, self.service.process.clock.random
+        path = f"/shared-{random.randrange(_SHARED)}"
+        reads: list[tuple[Read, Callable[[str], ClientResult]]] = [
+            (Get(path), tree.get),
+            (Exists(path), tree.exists),
+            (GetChildren("/"), tree.get_children),
+        ]
+        read, look = random.choices(reads, [6, 3, 1])[0]
+        call = self._history.begin(self.session, read)
+        try:
+            result = look(read.path)
+        except OperationError as refused:
+            result = Refusal(refused.code)
+        self._history.end(call, result, tree.zxid)
+
+    @property
+    def _history(self) -> History:
+        return self.service.process.oracles.history
+
+    def _choose(self) -> Write:
         random = self.service.process.clock.random
         data = b"%d:%d" % (self.session, self._cxid)
         shared = f"/shared-{random.randrange(_SHARED)}"
@@ -141,7 +193,7 @@ class Worker:
         if oddly("worker.has-much-to-say", 0.05):
             return Set(shared, data * 300)
         own = Create("/own-", data, ephemeral=chance(random, 0.5), sequential=True)
-        kinds: list[Operation] = [
+        kinds: list[Write] = [
             Set(shared, data),
             Set(shared, data),
             Create(shared, data),
