@@ -6,7 +6,8 @@
 
     * :exc:`NoNodeError`, :exc:`NodeExistsError`, :exc:`BadVersionError`,
       :exc:`NotEmptyError`, :exc:`NoChildrenForEphemeralsError`,
-      :exc:`BadArgumentsError`, :exc:`ReadOnlyError`, :exc:`OverloadedError`
+      :exc:`BadArgumentsError`, :exc:`QuotaExceededError`, :exc:`ReadOnlyError`,
+      :exc:`OverloadedError`
     * :exc:`NoAuthError`, :exc:`InvalidAclError`, :exc:`AuthFailedError`: who
       may do what
     * :exc:`RolledBackError`, :exc:`RuntimeInconsistencyError`: the other
@@ -61,6 +62,7 @@ __all__ = [
     "OperationError",
     "OverloadedError",
     "ProtocolError",
+    "QuotaExceededError",
     "ReadOnlyError",
     "ReplicaClosedError",
     "RolledBackError",
@@ -91,6 +93,7 @@ class ErrorCode(IntEnum):
     INVALID_ACL = -114
     AUTH_FAILED = -115
     NOT_READ_ONLY = -119
+    QUOTA_EXCEEDED = -125
     THROTTLED = -127
 
 
@@ -174,6 +177,12 @@ class AuthFailedError(OperationError):
     """
 
     code = ErrorCode.AUTH_FAILED
+
+
+class QuotaExceededError(OperationError):
+    """A hard quota on the znode, or on one above it, has no room for this."""
+
+    code = ErrorCode.QUOTA_EXCEEDED
 
 
 class ReadOnlyError(OperationError):
@@ -322,6 +331,7 @@ _BY_CODE: dict[int, type[OperationError]] = {
         NoAuthError,
         InvalidAclError,
         AuthFailedError,
+        QuotaExceededError,
         ReadOnlyError,
         OverloadedError,
         RolledBackError,

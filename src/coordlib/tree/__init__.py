@@ -14,6 +14,7 @@ How a write passes through::
 * ``znodes``, ``sessions``, ``digest``: the state, and the number that sums it up
 * ``lifetimes``, ``candidates``: what ends a znode's life; containers and znodes
   with a time to live that the ensemble may delete
+* ``quotas``: how much a part of the tree may hold, and does
 * ``system``: the znodes that are there from the start
 * ``mutations``: what an operation does to the znodes, by ZooKeeper's rules
 * ``data_tree``: :class:`DataTree`, which applies transactions and is read
@@ -75,6 +76,15 @@ from .operations import (
     SubResult,
 )
 from .paths import name_of, parent_of, validate_path, validate_sequential
+from .quotas import (
+    NO_LIMITS,
+    Quota,
+    QuotaLimits,
+    decode_limits,
+    encode_limits,
+    limits_path,
+    stats_path,
+)
 from .reader import TreeReader
 from .sessions import SessionRecord
 from .snapshot import Captured, capture, encode_snapshot, restore
@@ -87,6 +97,7 @@ __all__ = [
     "CONFIG_PATH",
     "CREATOR_ALL_ACL",
     "DATA_BYTES_MAX",
+    "NO_LIMITS",
     "NO_SESSION",
     "OPEN_ACL_UNSAFE",
     "QUOTA_PATH",
@@ -115,6 +126,8 @@ __all__ = [
     "OpenSession",
     "Operation",
     "Permission",
+    "Quota",
+    "QuotaLimits",
     "Refused",
     "Result",
     "SessionOpened",
@@ -133,16 +146,20 @@ __all__ = [
     "WatchedEvent",
     "allows",
     "capture",
+    "decode_limits",
     "decode_transaction",
+    "encode_limits",
     "encode_request",
     "encode_snapshot",
     "identity_of",
     "is_identity",
+    "limits_path",
     "masked",
     "name_of",
     "parent_of",
     "restore",
     "stamp",
+    "stats_path",
     "validate_acl",
     "validate_path",
     "validate_sequential",

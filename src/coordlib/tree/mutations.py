@@ -39,7 +39,7 @@ from .operations import (
 from .paths import validate_path
 from .stat import Stat
 from .system import CONFIG_PATH, SYSTEM_PATHS, config_data
-from .znodes import Znode, ZnodeTable, to_int32
+from .znodes import Znode, ZnodeTable, size_of, to_int32
 
 __all__ = ["Mutation"]
 
@@ -199,6 +199,10 @@ class Mutation:
             return Refused(ErrorCode.NO_CHILDREN_FOR_EPHEMERALS, operation.path)
         if operation.data and len(operation.data) > DATA_BYTES_MAX:
             return _too_long(operation.path, operation.data)
+        if self.znodes.quotas:
+            reason = self.znodes.quotas.refusal(path, 1, size_of(operation.data))
+            if reason:
+                return Refused(ErrorCode.QUOTA_EXCEEDED, operation.path, reason)
         znode = self.znodes.create(
             path,
             operation.data,
@@ -241,9 +245,16 @@ class Mutation:
         path, data = operation.path, operation.data
         if data and len(data) > DATA_BYTES_MAX:
             return _too_long(path, data)
-        znode = self._expect(path, operation.version, 0, Permission.WRITE)
+        znode = self._find(path, Permission.WRITE)
         if isinstance(znode, Refused):
             return znode
+        if self.znodes.quotas:
+            grown = size_of(data) - size_of(znode.data)
+            reason = self.znodes.quotas.refusal(path, 0, grown)
+            if reason:
+                return Refused(ErrorCode.QUOTA_EXCEEDED, path, reason)
+        if (refusal := _mismatch(path, znode, operation.version, 0)) is not None:
+            return refusal
         version = _next_version(znode.version)
         self.znodes.set_data(
             path, data, version=version, zxid=self.zxid, time_ms=self.time_ms
@@ -266,17 +277,18 @@ class Mutation:
         permission: Permission | None = None,
     ) -> Znode | Refused:
         """Return the znode if it is there, may be used and is the expected one."""
+        znode = self._find(path, permission)
+        if isinstance(znode, Refused):
+            return znode
+        return _mismatch(path, znode, version, czxid) or znode
+
+    def _find(self, path: str, permission: Permission | None) -> Znode | Refused:
+        """Return the znode if it is there and may be used."""
         znode = self.znodes.by_path.get(path)
         if znode is None:
             return _bad_path(path) or Refused(ErrorCode.NO_NODE, path)
         if permission and not allows(znode.acl, permission, self.identities):
             return Refused(ErrorCode.NO_AUTH, path, str(permission.name))
-        if czxid not in (0, znode.czxid):
-            reason = f"created by {znode.czxid}, not by {czxid}"
-            return Refused(ErrorCode.BAD_VERSION, path, reason)
-        if version not in (ANY_VERSION, znode.version):
-            reason = f"has version {znode.version}, not {version}"
-            return Refused(ErrorCode.BAD_VERSION, path, reason)
         return znode
 
     def _remove(self, path: str, cause: Cause) -> None:
@@ -291,6 +303,17 @@ def _next_version(version: int) -> int:
     following = to_int32(version + 1)
     # Nobody could ask for version -1: it means "any" (ZOOKEEPER-4743).
     return 0 if following == ANY_VERSION else following
+
+
+def _mismatch(path: str, znode: Znode, version: int, czxid: int) -> Refused | None:
+    """Return the refusal of a znode that is not the expected one."""
+    if czxid not in (0, znode.czxid):
+        reason = f"created by {znode.czxid}, not by {czxid}"
+        return Refused(ErrorCode.BAD_VERSION, path, reason)
+    if version not in (ANY_VERSION, znode.version):
+        reason = f"has version {znode.version}, not {version}"
+        return Refused(ErrorCode.BAD_VERSION, path, reason)
+    return None
 
 
 def _bad_path(path: str) -> Refused | None:

@@ -279,10 +279,7 @@ def _read_znodes(
         if 0 < znode.ephemeral_owner not in sessions.by_id:
             raise ProtocolError("an ephemeral without its session")
         znodes.link(path, znode, parent)
-    _check_whole(znodes.by_path)
-    used = [z.acl for z in znodes.by_path.values() if z.acl is not OPEN_ACL_UNSAFE]
-    if list(dict.fromkeys(used)) != acls[1:]:
-        raise ProtocolError("ACLs that are not numbered by their first use")
+    _check_whole(znodes, acls)
     for path, znode in znodes.by_path.items():
         if znode.ephemeral_owner < 0:
             # When it was linked, its children were not there yet.
@@ -290,14 +287,20 @@ def _read_znodes(
     return znodes
 
 
-def _check_whole(by_path: dict[str, Znode]) -> None:
+def _check_whole(znodes: ZnodeTable, acls: list[tuple[Acl, ...]]) -> None:
     """Check what shows only when all znodes are there."""
+    by_path = znodes.by_path
     for path in SYSTEM_PATHS:
         if path not in by_path or by_path[path].ephemeral_owner:
             raise ProtocolError(f"a tree without its own {path}")
     for path, znode in by_path.items():
         if znode.children and len(znode.children) > znode.creates + born_children(path):
             raise ProtocolError("more children than were ever created")
+    used = [z.acl for z in znodes.by_path.values() if z.acl is not OPEN_ACL_UNSAFE]
+    if list(dict.fromkeys(used)) != acls[1:]:
+        raise ProtocolError("ACLs that are not numbered by their first use")
+    if not znodes.adopt_quotas():
+        raise ProtocolError("a quota with other stats than its znodes have")
 
 
 def _read_znode(

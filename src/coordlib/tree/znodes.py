@@ -7,7 +7,7 @@ is decided in :mod:`.mutations`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import attrs
@@ -21,11 +21,19 @@ from .candidates import Candidates
 from .digest import DigestSum
 from .lifetimes import NO_OWNER
 from .paths import name_of, parent_of
+from .quotas import (
+    Quota,
+    Quotas,
+    decode_limits,
+    quota_of_limits,
+    quota_of_stats,
+    stats_path,
+)
 from .sessions import SessionTable
 from .stat import NO_SESSION, Stat
-from .system import CONFIG_PATH, SYSTEM_PATHS
+from .system import CONFIG_PATH, QUOTA_PATH, SYSTEM_PATHS
 
-__all__ = ["Znode", "ZnodeTable", "to_int32"]
+__all__ = ["Znode", "ZnodeTable", "size_of", "to_int32"]
 
 
 def to_int32(number: int) -> int:
@@ -78,7 +86,7 @@ class Znode:
             to_int32(2 * self.creates - children),
             self.aversion,
             SessionId(owner) if owner > 0 else NO_SESSION,
-            len(self.data) if self.data else 0,
+            size_of(self.data),
             children,
         )
         return self.stat
@@ -93,7 +101,15 @@ class ZnodeTable:
 
     """
 
-    __slots__ = ("_acls", "_digests", "_sessions", "_undo", "by_path", "candidates")
+    __slots__ = (
+        "_acls",
+        "_digests",
+        "_sessions",
+        "_undo",
+        "by_path",
+        "candidates",
+        "quotas",
+    )
 
     def __init__(self, sessions: SessionTable, root: Znode | None = None) -> None:
         new = root is None
@@ -101,6 +117,7 @@ class ZnodeTable:
         # Invariant: a parent stands before its children.
         self.by_path: dict[str, Znode] = {"/": root}
         self.candidates = Candidates()
+        self.quotas = Quotas()
         self._sessions = sessions
         self._acls = AclTable()
         self._digests = DigestSum(_describe)
@@ -135,6 +152,7 @@ class ZnodeTable:
         parent.creates += 1
         parent.pzxid = zxid
         self._touch(parent_path, parent)
+        self._came(path, znode)
         return znode
 
     def delete(self, path: str, *, zxid: int) -> tuple[Znode, Znode]:
@@ -152,6 +170,7 @@ class ZnodeTable:
         self._unlink(path, znode, parent)
         parent.pzxid = zxid
         self._touch(parent_path, parent)
+        self._went(path, znode)
         return znode, parent
 
     def set_data(
@@ -162,11 +181,13 @@ class ZnodeTable:
         if self._undo is not None:
             before = (znode.data, znode.version, znode.mzxid, znode.mtime)
             self._undo.append(partial(self._unset, path, znode, before))
+        grown = size_of(data) - size_of(znode.data)
         znode.data = data
         znode.version = version
         znode.mzxid = zxid
         znode.mtime = time_ms
         self._touch(path, znode)
+        self._changed(path, znode, grown)
         return znode
 
     def set_acl(self, path: str, acl: tuple[Acl, ...], *, version: int) -> Znode:
@@ -241,10 +262,12 @@ class ZnodeTable:
     def _uncreate(self, path: str, creates: int, pzxid: int) -> None:
         parent_path = parent_of(path)
         parent = self.by_path[parent_path]
-        self._unlink(path, self.by_path[path], parent)
+        znode = self.by_path[path]
+        self._unlink(path, znode, parent)
         parent.creates = creates
         parent.pzxid = pzxid
         self._touch(parent_path, parent)
+        self._went(path, znode)
 
     def _undelete(self, path: str, znode: Znode, pzxid: int) -> None:
         parent_path = parent_of(path)
@@ -252,12 +275,115 @@ class ZnodeTable:
         self.link(path, znode, parent)
         parent.pzxid = pzxid
         self._touch(parent_path, parent)
+        self._came(path, znode)
 
     def _unset(
         self, path: str, znode: Znode, before: tuple[bytes | None, int, int, int]
     ) -> None:
+        grown = size_of(before[0]) - size_of(znode.data)
         znode.data, znode.version, znode.mzxid, znode.mtime = before
         self._touch(path, znode)
+        self._changed(path, znode, grown)
+
+    # --- quotas ---
+
+    def adopt_quotas(self) -> bool:
+        """Find the quotas among znodes that were linked, and count their use.
+
+        Returns:
+          Whether what the znodes say of the use is right.
+
+        """
+        for path in self.below(QUOTA_PATH):
+            if governed := quota_of_limits(path):
+                self.quotas.put(self._counted(governed, self.by_path[path]))
+        return all(
+            stats.data == quota.stats()
+            for quota in self.quotas
+            if (stats := self.by_path.get(stats_path(quota.path))) is not None
+        )
+
+    def below(self, path: str) -> Iterator[str]:
+        """Return the paths of all znodes below the one at ``path``, which exists."""
+        paths = [path]
+        while paths:
+            parent = paths.pop()
+            prefix = parent.rstrip("/") + "/"
+            for _, name in self.by_path[parent].children or ():
+                child = prefix + name
+                yield child
+                if self.by_path[child].children:
+                    paths.append(child)
+
+    def _came(self, path: str, znode: Znode) -> None:
+        """Count a znode that is new."""
+        if self.quotas:
+            self._count(path, 1, size_of(znode.data))
+        self._govern(path, znode)
+
+    def _went(self, path: str, znode: Znode) -> None:
+        """Undo :meth:`_came`."""
+        if self.quotas:
+            self._count(path, -1, -size_of(znode.data))
+            if governed := quota_of_limits(path):
+                self.quotas.remove(governed)
+
+    def _changed(self, path: str, znode: Znode, grown: int) -> None:
+        """Count the new data of a znode, so many bytes more than the old."""
+        # Without a quota, nothing that is there can be one's limits or stats.
+        if self.quotas:
+            self._count(path, 0, grown)
+            self._govern(path, znode)
+
+    def _count(self, path: str, count: int, size: int) -> None:
+        for quota in self.quotas.holding(path):
+            self.quotas.count(quota, count, size)
+            self._tell_use(quota)
+
+    def _govern(self, path: str, znode: Znode) -> None:
+        """Look at what was written, for it may be a quota's limits or stats."""
+        if not path.startswith(QUOTA_PATH):
+            return
+        if governed := quota_of_limits(path):
+            self.quotas.put(self._counted(governed, znode))
+        quota = self.quotas.get(governed or quota_of_stats(path))
+        if quota is not None:
+            self._tell_use(quota)
+
+    def _counted(self, governed: str, limits: Znode) -> Quota:
+        """Return the quota on ``governed``, with what is there now."""
+        count = size = 0
+        top = self.by_path.get(governed)
+        if top is not None:
+            count, size = 1, size_of(top.data)
+            for path in self.below(governed):
+                count += 1
+                size += size_of(self.by_path[path].data)
+        return Quota(governed, decode_limits(limits.data), count, size)
+
+    def _tell_use(self, quota: Quota) -> None:
+        """Write a quota's use into its stats: no transaction of its own.
+
+        Invariant: whatever anybody writes there, the stats of a quota say what
+        is true. So they need no undoing, and all replicas have the same.
+        """
+        path = stats_path(quota.path)
+        stats = self.by_path.get(path)
+        if stats is not None:
+            if self._undo is not None:
+                # Before there was a quota, they may have said anything.
+                self._undo.append(partial(self._retell, path, stats, stats.data))
+            stats.data = quota.stats()
+            self._touch(path, stats)
+
+    def _retell(self, path: str, stats: Znode, data: bytes | None) -> None:
+        stats.data = data
+        self._touch(path, stats)
+
+
+def size_of(data: bytes | None) -> int:
+    """Return the length of a znode's data."""
+    return len(data) if data else 0
 
 
 def _system_znode(path: str) -> Znode:
