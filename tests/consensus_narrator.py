@@ -17,8 +17,10 @@ from coordlib.consensus import (
     Effect,
     FollowerInfo,
     Halt,
+    HandOver,
     InstallSnapshot,
     LeaderInfo,
+    LeadKept,
     Message,
     NewLeader,
     Notification,
@@ -64,6 +66,8 @@ class Narrator:
                 return f"cuts off {state.links.get(link)}: {why}"
             case Halt(why=why):
                 return f"halts: {why}"
+            case LeadKept(why=why):
+                return f"keeps the lead: {why}"
             case RoleChanged(epoch=epoch):
                 # Looking is worth telling at the end of another part.
                 known = not state.role.epoch if self.brief else not state.role.leader
@@ -131,6 +135,8 @@ class Narrator:
                 return f"{kind} {format_zxid(zxid)}"
             case LeaderInfo(epoch) | NewLeader(epoch) | AckNewLeader(epoch):
                 return f"{kind} {epoch}"
+            case HandOver(epoch=epoch, successor=successor):
+                return f"{kind} {epoch} to {successor}"
             case FollowerInfo(accepted_epoch=epoch):
                 return f"{kind}, promised {epoch}"
             case _:

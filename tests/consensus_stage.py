@@ -20,6 +20,7 @@ hold 3->1 [Commit]          let settle deliver nothing [from this kind on]
 stall 3                     let settle write nothing to a disk
 release all | 3->1 3        undo hold and stall
 propose 3 a b               hand payloads to a member
+transfer 3 [2]              let a leader hand the lead over [to a member]
 deliver 3->1 [Commit]       deliver one message, or all up to this kind
 persist 3 [2]               finish the writes under way, or so many of them
 snapshot 3 [ahead]          let a member save its tree [or all its log, by mistake]
@@ -27,6 +28,7 @@ fail 3 sync                 at the next write's sync, write, rename: I/O error
 blackout 3 sync [torn]      the same, but the power fails
 forge 3->1 Ack 1:2          deliver what a member with a bug would send; also a
                             proposal: 3->1 Proposal 1:3 after 1:2
+                            or the end of a lead: 3->1 HandOver 1:0 to 2
 keep 1->3 Ack               take a message off its link; ``late`` delivers it
 late 1->3                   deliver it as if over its old link
 late 1->3 again             deliver it over the present link
@@ -48,11 +50,12 @@ from coordlib.consensus import (
     Ack,
     Effect,
     Halt,
+    HandOver,
     Message,
     Proposal,
     Settings,
 )
-from coordlib.errors import StorageError
+from coordlib.errors import LeadTransferError, StorageError
 from coordlib.ids import Epoch, MemberId, SessionId, Zxid, format_zxid, make_zxid
 from coordlib.tree import (
     SYSTEM_PATHS,
@@ -100,6 +103,7 @@ class Stage:
             "stall": self._stall,
             "release": self._release,
             "propose": self._propose,
+            "transfer": self._transfer,
             "deliver": self._deliver,
             "persist": self._persist,
             "snapshot": self._snapshot,
@@ -250,6 +254,13 @@ class Stage:
             for zxid, payload in self._world.committed
             if self._narrator.payload(payload) == opened
         )
+
+    def _transfer(self, words: list[str]) -> None:
+        member, *to = map(member_of, words)
+        try:
+            self._world.transfer_lead(member, to[0] if to else None)
+        except LeadTransferError as error:
+            self._events.append(f"refused: {error}")
 
     def _deliver(self, words: list[str]) -> None:
         way, *kinds = words
@@ -406,5 +417,8 @@ def forged(kind: str, words: list[str]) -> Message:
         case "Proposal":
             # forge 3->1 Proposal 1:3 after 1:1
             return Proposal(epoch, zxid_of(words[2]), zxid, [b"forged"])
+        case "HandOver":
+            # forge 3->1 HandOver 1:0 to 2
+            return HandOver(epoch, member_of(words[2]))
         case _:
             raise ValueError(f"cannot forge {kind}")

@@ -289,6 +289,12 @@ class World:
         self._perform(member)
         return taken
 
+    def transfer_lead(self, member: MemberId, to: MemberId | None) -> None:
+        try:
+            self.members[member].peer.transfer_lead(to, self.now)
+        finally:
+            self._perform(member)
+
     def barrier(self, member: MemberId, cookie: int) -> bool:
         taken = self.members[member].peer.barrier([cookie])
         self._perform(member)

@@ -183,7 +183,7 @@ class Ensemble:
                     body_error = raised
                     raise
                 finally:
-                    await replica.finish_outstanding()
+                    await replica.take_leave()
                     member.cancel()
         except BaseExceptionGroup as group:
             error = block_error(group, body_error, failures)
@@ -256,6 +256,33 @@ class Ensemble:
         them empty.
         """
         await self._running().wait_ready()
+
+    async def transfer_lead(self, to: int | None = None) -> MemberId:
+        """Hand the lead over to another voter, without an outage.
+
+        Writes wait for some round trips, and no longer than
+        :attr:`Config.silence_timeout` for the successor to catch up; none
+        fails. Leaving the block of a member that leads does the same by
+        itself. Cancelling the call does not undo it.
+
+        Args:
+          to: The successor; ``None`` for the one that has caught up furthest.
+
+        Returns:
+          Who leads now: ``to``; without it, the successor, or who was elected
+          after that one had failed.
+
+        Raises:
+          LeadTransferError: This member does not lead, ``to`` is no other
+            voter that follows it, the successor did not catch up in time, or
+            another member was elected. No request and no session is touched.
+          ReplicaClosedError: The member does not run.
+
+        Source:
+          Raft's thesis, section 3.10; ``MoveLeader`` in etcd.
+
+        """
+        return await self._running().transfer_lead(None if to is None else MemberId(to))
 
     @asynccontextmanager
     async def session(self, *, timeout: float = 10.0) -> AsyncIterator[Session]:

@@ -22,6 +22,7 @@
     * :exc:`LockLost`, :exc:`LeadershipLost`: a grant, with or without its session
     * :exc:`BrokenBarrier`: a barrier's round went on without you
 
+  * :exc:`LeadTransferError`: the lead was not handed over; no data is touched
   * :exc:`ProtocolError`: the other side broke the rules; its link is closed
   * :exc:`StorageError`: this member's disk cannot be trusted
 
@@ -51,6 +52,7 @@ __all__ = [
     "ErrorCode",
     "ForeignStorageError",
     "InvalidAclError",
+    "LeadTransferError",
     "LeadershipLost",
     "LockLost",
     "MultiError",
@@ -274,6 +276,13 @@ class LeadershipLost(LockLost):
 
 class BrokenBarrier(SessionError):  # noqa: N818 - the recipe literature's word
     """The barrier's round is complete without this participant."""
+
+
+class LeadTransferError(CoordError):
+    """The lead was not handed over to the member that was meant.
+
+    Whoever leads goes on leading; no request and no session is touched.
+    """
 
 
 class ProtocolError(CoordError):

@@ -9,11 +9,13 @@ is printed with the assertion; run it alone with ``-k 'seed[N]'``.
 from __future__ import annotations
 
 import random
+from contextlib import suppress
 
 import pytest
 
 from consensus_world import World
 from coordlib.consensus import Role, Settings
+from coordlib.errors import LeadTransferError
 
 SEEDS = 400
 STEPS = 900
@@ -35,6 +37,7 @@ class Story:
             "deliver": 60,
             "persist": 25,
             "propose": self.rng.choice([2, 10]),
+            "transfer": self.rng.choice([0, 0, 0.3, 2]),
             "pass_time": self.rng.choice([2, 10]),
             "barrier": 1,
             "connect": self.rng.choice([3, 10]),
@@ -69,6 +72,12 @@ class Story:
             payloads = [b"%d" % (self.proposed + i) for i in range(count)]
             if self.world.propose(member, *payloads):
                 self.proposed += count
+
+    def transfer(self) -> None:
+        to = self.rng.choice([None, *self.world.everybody])
+        for member in sorted(self.world.members):
+            with suppress(LeadTransferError):
+                self.world.transfer_lead(member, to)
 
     def barrier(self) -> None:
         for member in sorted(self.world.members):

@@ -3,7 +3,7 @@
 No clock, no randomness, no I/O; a transaction is opaque bytes. One
 :class:`Peer` per member takes inputs and yields effects::
 
-    link_up  receive  persisted  on_deadline  propose  barrier
+    link_up  receive  persisted  on_deadline  propose  barrier  transfer_lead
                           |
         Looking --choice--> Leader  or  Learner --ended--> Looking
         (phase 0)            (phases 1, 2, 3)
@@ -15,6 +15,7 @@ No clock, no randomness, no I/O; a transaction is opaque bytes. One
 * ``learner``: phases 1 to 3 on the following side
 * ``leader``, ``followers``: phases 1 and 2 on the leading side
 * ``broadcast``: phase 3 on the leading side
+* ``transfer``: the end of a lead that is handed over
 * ``synchronization``: DIFF, TRUNC or SNAP, as pure functions
 * ``barrier``: proofs of leadership, for linearizable reads
 * ``core``: what roles share: the durable stream, the links
@@ -33,6 +34,7 @@ from .effects import (
     Effect,
     Halt,
     InstallSnapshot,
+    LeadKept,
     LinkId,
     Metadata,
     RoleChanged,
@@ -47,6 +49,7 @@ from .messages import (
     AckNewLeader,
     Commit,
     FollowerInfo,
+    HandOver,
     LeaderInfo,
     Message,
     NewLeader,
@@ -76,8 +79,10 @@ __all__ = [
     "Effect",
     "FollowerInfo",
     "Halt",
+    "HandOver",
     "History",
     "InstallSnapshot",
+    "LeadKept",
     "LeaderInfo",
     "LinkId",
     "Majority",

@@ -160,6 +160,13 @@ class Core:
         if link is not None:
             self.effects.append(Close(link, why))
 
+    def forget_lead_of(self, leader: MemberId) -> None:
+        """Forget who said to lead, or to follow, ``leader``: its lead is over.
+
+        All of them look for a leader now, and will vote anew.
+        """
+        self.notified = {m: n for m, n in self.notified.items() if n.leader != leader}
+
     def halt(self, why: str) -> None:
         """Stop the replica."""
         self.effects.append(Halt(why))

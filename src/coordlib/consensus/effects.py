@@ -22,6 +22,7 @@ __all__ = [
     "Effect",
     "Halt",
     "InstallSnapshot",
+    "LeadKept",
     "LinkId",
     "Metadata",
     "RoleChanged",
@@ -145,6 +146,13 @@ class Confirmed:
 
 
 @attrs.frozen
+class LeadKept:
+    """The lead was not handed over after all: proposals are taken again."""
+
+    why: str
+
+
+@attrs.frozen
 class Close:
     """Cut the link: its other end is dead or breaks the rules."""
 
@@ -169,6 +177,7 @@ Effect = (
     | Deliver
     | RoleChanged
     | Confirmed
+    | LeadKept
     | Close
     | Halt
 )

@@ -12,18 +12,20 @@ from collections.abc import Mapping, Sequence
 
 import attrs
 
+from coordlib.errors import LeadTransferError
 from coordlib.ids import EPOCH_MAX, NO_EPOCH, NO_ZXID, Epoch, MemberId, Zxid
 
 from .barrier import Barriers
 from .broadcast import Broadcast
 from .core import Core
-from .effects import SendSnapshot
+from .effects import LeadKept, SendSnapshot
 from .followers import Follower, all_are_empty, may_decide
 from .messages import (
     Ack,
     AckEpoch,
     AckNewLeader,
     FollowerInfo,
+    HandOver,
     LeaderInfo,
     Message,
     NewLeader,
@@ -35,6 +37,7 @@ from .messages import (
     Vote,
 )
 from .synchronization import Snap, pack_proposals, plan_synchronization
+from .transfer import Transfer, choose_successor
 
 __all__ = ["Leader"]
 
@@ -48,6 +51,8 @@ class Leader:
       epoch: The epoch it leads; 0 until a quorum has asked to follow.
       broadcast: The established epoch, once a quorum has our history and our
         epoch on disk.
+      successor: To whom the lead was handed over, once it was.
+      transfer: The lead is being handed over: nothing is proposed meanwhile.
 
     """
 
@@ -55,6 +60,8 @@ class Leader:
     ended: str = ""
     epoch: Epoch = NO_EPOCH
     broadcast: Broadcast | None = None
+    successor: MemberId | None = None
+    transfer: Transfer | None = None
     _followers: dict[MemberId, Follower] = attrs.field(factory=dict)
     _barriers: Barriers = attrs.field(factory=Barriers)
     # The write after which our own promise, then our own new epoch, is durable.
@@ -108,6 +115,7 @@ class Leader:
         """Forget the follower; without a quorum of them, lead no longer."""
         if self._followers.pop(member, None) is not None:
             self._check_quorum(now)
+            self._continue_transfer(now)
 
     def follows_another(self, member: MemberId, now: float) -> None:
         """Forget a follower that says it is somebody else's."""
@@ -120,10 +128,11 @@ class Leader:
         else:
             self.broadcast.persisted()
             self._end_if_finished()
+            self._continue_transfer(now)
 
     def propose(self, payloads: Sequence[bytes], now: float) -> bool:
-        """See :meth:`Broadcast.propose`; refused until the epoch is established."""
-        if self.broadcast is None:
+        """See :meth:`Broadcast.propose`; only between its beginning and its end."""
+        if self.broadcast is None or self.transfer is not None:
             return False
         taken = self.broadcast.propose(payloads, now)
         self._end_if_finished()
@@ -137,6 +146,7 @@ class Leader:
         """Take one message from a voter."""
         if isinstance(message, FollowerInfo):
             self._on_follower_info(member, message, now)
+            self._continue_transfer(now)
             return
         follower = self._followers.get(member)
         if follower is None:
@@ -153,14 +163,18 @@ class Leader:
                 self._on_ack_new_leader(member, follower, message, now)
             case _:
                 pass
+        self._continue_transfer(now)
 
     def next_deadline(self) -> float:
         """Return when to ping, or when to give up."""
+        if self.transfer is not None:
+            return min(self._next_ping, self.transfer.deadline)
         return self._next_ping
 
     def on_deadline(self, now: float) -> None:
         """Ping, drop the silent, and step down without a quorum or a disk."""
-        if now < self._next_ping:
+        self._continue_transfer(now)
+        if now < self._next_ping or self.ended:
             return
         core = self.core
         silence = core.settings.silence_timeout
@@ -174,6 +188,7 @@ class Leader:
         waiting = core.disk_waits_since
         if waiting is not None and now - waiting > silence:
             self.ended = "the own disk stalls"
+        self._continue_transfer(now)
 
     def _drop(self, member: MemberId, why: str) -> None:
         del self._followers[member]
@@ -379,3 +394,40 @@ class Leader:
         if follower.synchronized and self.broadcast is not None:
             self._barriers.pong(member, message.number)
             self.broadcast.confirm()
+
+    # --- the end: handing over ---
+
+    def transfer_lead(self, to: MemberId | None, now: float) -> MemberId:
+        """See :meth:`Peer.transfer_lead`."""
+        if self.broadcast is None:
+            raise LeadTransferError("this member does not lead")
+        if self.transfer is not None:
+            successor = self.transfer.successor
+            raise LeadTransferError(f"member {successor} is about to take the lead")
+        successor = choose_successor(self.core, self._followers, to)
+        deadline = now + self.core.settings.silence_timeout
+        self.transfer = Transfer(successor, deadline)
+        self._continue_transfer(now)
+        return successor
+
+    def _continue_transfer(self, now: float) -> None:
+        """Hand over, or give it up, if it is time for that."""
+        transfer, broadcast = self.transfer, self.broadcast
+        if transfer is None or broadcast is None or self.ended:
+            return
+        follower = self._followers.get(transfer.successor)
+        if follower is None or not follower.synchronized:
+            self._keep_lead(f"the link to member {transfer.successor} broke")
+        elif follower.acked == broadcast.committed == self.core.history.last:
+            self.core.broadcast(
+                self._followers, HandOver(self.epoch, transfer.successor)
+            )
+            self.core.forget_lead_of(self.core.me)
+            self.successor = transfer.successor
+            self.ended = f"member {transfer.successor} takes the lead"
+        elif now >= transfer.deadline:
+            self._keep_lead(f"member {transfer.successor} did not get level in time")
+
+    def _keep_lead(self, why: str) -> None:
+        self.transfer = None
+        self.core.effects.append(LeadKept(why))

@@ -22,6 +22,7 @@ from .messages import (
     AckNewLeader,
     Commit,
     FollowerInfo,
+    HandOver,
     LeaderInfo,
     Message,
     NewLeader,
@@ -56,6 +57,7 @@ class Learner:
       leader: Whom it follows.
       ended: Why the role is over; empty as long as it is not.
       unanswered: It is over because the chosen leader never answered.
+      successor: To whom the leader handed the lead over, if it did.
       epoch: The leader's; 0 until it has told it.
 
     """
@@ -64,6 +66,7 @@ class Learner:
     leader: MemberId
     ended: str = ""
     unanswered: bool = False
+    successor: MemberId | None = None
     epoch: Epoch = NO_EPOCH
     _phase: Phase = Phase.DISCOVERY
     _deadline: float = 0.0
@@ -117,7 +120,9 @@ class Learner:
         if member == self.leader:
             self._deadline = now + self.core.settings.silence_timeout
 
-    def receive(self, member: MemberId, message: Message, now: float) -> None:
+    def receive(  # noqa: C901 - one match over all messages
+        self, member: MemberId, message: Message, now: float
+    ) -> None:
         """Take one message; what is not the leader's belongs to an ended role."""
         if member != self.leader:
             return
@@ -139,6 +144,8 @@ class Learner:
                 self._on_new_leader(message, now)
             case UpToDate():
                 self._on_up_to_date(message)
+            case HandOver():
+                self._on_hand_over(message)
             case _:
                 pass
 
@@ -253,3 +260,9 @@ class Learner:
             self._refuse(f"commit of {message.zxid:#x} without its proposal")
         else:
             self.core.deliver(message.zxid)
+
+    def _on_hand_over(self, message: HandOver) -> None:
+        if message.epoch == self.epoch:
+            self.core.forget_lead_of(self.leader)
+            self.successor = message.successor
+            self.ended = f"member {message.successor} takes the lead"

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import attrs
 
-from coordlib.ids import NO_EPOCH, NO_MEMBER, MemberId
+from coordlib.ids import NO_EPOCH, NO_MEMBER, Epoch, MemberId, Zxid
 
 from .core import Core
 from .messages import FollowerInfo, Message, Role, Vote
@@ -33,11 +33,14 @@ class Looking:
     Attributes:
       avoid: A member that did not answer when we followed it; until silent
         voters are waited for no longer, somebody else is preferred.
+      preferred: Whom the last leader named as its successor. Better than its
+        equals, and not waited for.
 
     """
 
     core: Core
     avoid: MemberId | None = None
+    preferred: MemberId | None = None
     # Who asked to follow us already; handed on if we lead.
     infos: dict[MemberId, FollowerInfo] = attrs.field(factory=dict)
     # Silent voters are still waited for.
@@ -101,6 +104,14 @@ class Looking:
         everybody_voted = voted >= core.quorum.voters & core.link_of.keys()
         if not candidates or not core.quorum.contains(voted):
             return None
-        if not everybody_voted and self._waiting:
-            return None
-        return max(candidates).member
+        best = max(candidates, key=self._rank).member
+        # A successor that is no worse than a quorum wins whoever is silent still.
+        if everybody_voted or not self._waiting or best == self.preferred:
+            return best
+        return None
+
+    def _rank(self, vote: Vote) -> tuple[bool, Epoch, Zxid, bool, MemberId]:
+        """Return what candidates are compared by: the history before all else."""
+        preferred = vote.member == self.preferred
+        history = vote.seasoned, vote.current_epoch, vote.last_zxid
+        return (*history, preferred, vote.member)

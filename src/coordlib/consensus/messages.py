@@ -18,6 +18,7 @@ __all__ = [
     "AckNewLeader",
     "Commit",
     "FollowerInfo",
+    "HandOver",
     "LeaderInfo",
     "Message",
     "NewLeader",
@@ -207,6 +208,18 @@ class Commit:
     zxid: Zxid
 
 
+@attrs.frozen
+class HandOver:
+    """Leader to learner: I lead no longer, and all that I proposed is committed.
+
+    Everybody looks for a leader now. ``successor`` holds everything, so it is
+    preferred to its equals; nobody else's rights are touched.
+    """
+
+    epoch: Epoch
+    successor: MemberId
+
+
 @attrs.define
 class Ping:
     """Leader to learner: I live. Answer: :class:`Pong` with the same number."""
@@ -234,6 +247,7 @@ Message = (
     | UpToDate
     | Ack
     | Commit
+    | HandOver
     | Ping
     | Pong
 )

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import attrs
 
+from coordlib.errors import LeadTransferError
 from coordlib.ids import NO_EPOCH, NO_MEMBER, Epoch, MemberId, Zxid
 
 from .core import Core, Settings
@@ -19,7 +20,7 @@ from .history import History
 from .leader import Leader
 from .learner import Learner
 from .looking import Looking
-from .messages import FollowerInfo, Message, Notification, Role
+from .messages import Message, Notification, Role
 from .quorum import Majority
 
 __all__ = ["Peer", "PeerStatistics"]
@@ -85,7 +86,7 @@ class Peer:
 
     def start(self, now: float) -> None:
         """Begin to look for a leader."""
-        self._look(now)
+        self._look(now, Looking(self._core))
         self._settle(now)
 
     def link_up(self, link: LinkId, member: MemberId, now: float) -> None:
@@ -170,6 +171,30 @@ class Peer:
         broadcast.barrier(cookies)
         return True
 
+    def transfer_lead(self, to: MemberId | None, now: float) -> MemberId:
+        """Hand the lead over, as soon as the successor holds all there is.
+
+        Until then proposals are refused. What follows is a ``RoleChanged``, or
+        a ``LeadKept`` if the successor does not get there.
+
+        Args:
+          to: The successor; ``None`` for the one that holds most.
+          now: See the class.
+
+        Returns:
+          The successor.
+
+        Raises:
+          LeadTransferError: This member does not lead, is handing the lead
+            over already, or ``to`` is not fit to lead. Nothing changes.
+
+        """
+        if not isinstance(self._role, Leader):
+            raise LeadTransferError("this member does not lead")
+        successor = self._role.transfer_lead(to, now)
+        self._settle(now)
+        return successor
+
     # --- outputs ---
 
     def drain(self) -> list[Effect]:
@@ -197,6 +222,17 @@ class Peer:
             core.delivered,
             tuple(sorted(core.link_of)),
         )
+
+    @property
+    def transferring(self) -> bool:
+        """Whether this member leads, and is about to hand the lead over."""
+        return isinstance(self._role, Leader) and self._role.transfer is not None
+
+    @property
+    def quorum_is_linked(self) -> bool:
+        """Whether this member and those it can talk to are enough to decide."""
+        core = self._core
+        return core.quorum.contains(core.link_of.keys() | {core.me})
 
     @property
     def metadata(self) -> Metadata:
@@ -257,18 +293,14 @@ class Peer:
             elif role.ended:
                 unanswered = isinstance(role, Learner) and role.unanswered
                 infos = role.unanswered_infos() if isinstance(role, Leader) else {}
-                self._look(now, role.leader if unanswered else None, infos)
+                avoid = role.leader if unanswered else None
+                self._look(now, Looking(self._core, avoid, role.successor, infos))
             else:
                 return
 
-    def _look(
-        self,
-        now: float,
-        avoid: MemberId | None = None,
-        infos: dict[MemberId, FollowerInfo] | None = None,
-    ) -> None:
-        self._role = Looking(self._core, avoid, infos or {})
-        self._role.start(now)
+    def _look(self, now: float, looking: Looking) -> None:
+        self._role = looking
+        looking.start(now)
 
     def _follow_or_lead(self, looking: Looking, choice: MemberId, now: float) -> None:
         if choice == self._core.me:

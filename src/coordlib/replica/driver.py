@@ -29,12 +29,14 @@ from coordlib.consensus import (
     Halt,
     History,
     InstallSnapshot,
+    LeadKept,
     LinkId,
     Message,
     Metadata,
     Peer,
     PeerStatistics,
     Ping,
+    Role,
     RoleChanged,
     SaveMetadata,
     Send,
@@ -43,7 +45,7 @@ from coordlib.consensus import (
     Snapshot,
     Transaction,
 )
-from coordlib.errors import ProtocolError, ReplicaClosedError
+from coordlib.errors import LeadTransferError, ProtocolError, ReplicaClosedError
 from coordlib.ids import Epoch, MemberId, Zxid
 from coordlib.storage.interface import EntryKind, LogStore, Recovered, Write
 from coordlib.transport.interface import Link, LinkClosed
@@ -80,6 +82,10 @@ class StateMachine(Protocol):
         """Take the answer to :meth:`Driver.barrier`."""
         ...
 
+    def lead_kept(self) -> None:
+        """Propose again: the lead is not handed over after all."""
+        ...
+
     def hear(self, link: ReplicaLink, body: Forward | Touch | Confirm) -> None:
         """Take what another replica said."""
         ...
@@ -112,6 +118,11 @@ class Driver:
         # Messages that claim durability, until their write is durable.
         self._gated: deque[Send] = deque()
         self._timer = trio.CancelScope()
+        # Where wait those who handed the lead over, for the role or a link to end.
+        self._moved = trio.lowlevel.ParkingLot()
+        # Why the lead was kept, the last time that it was.
+        self._kept_because = ""
+        self._ended = False
         # The tree of the snapshot that the core is being told of.
         self._staged: DataTree | None = None
 
@@ -206,6 +217,7 @@ class Driver:
             self.links.remove(own)
             self.peer.link_down(own.id, trio.current_time())
             self._carry_out()
+            self._moved.unpark_all()
 
     def _receive(self, link: ReplicaLink, bodies: Iterable[Body]) -> None:
         """Sort what arrived: runs of messages to the core, the rest upwards."""
@@ -313,6 +325,11 @@ class Driver:
             case RoleChanged():
                 self._log_role(effect)
                 self._machine.role_changed(effect)
+                self._moved.unpark_all()
+            case LeadKept(why):
+                self._kept_because = why
+                self._machine.lead_kept()
+                self._moved.unpark_all()
             case Close(link, why):
                 self._close(link, why)
             case Halt(why):
@@ -346,7 +363,45 @@ class Driver:
         if self._nursery is not None:
             self._nursery.start_soon(_raise, ReplicaClosedError(why))
 
-    # --- the disk, for the replica ---
+    # --- for the replica ---
+
+    async def transfer_lead(self, to: MemberId | None) -> MemberId:
+        """Hand the lead over, and wait until there is a leader again.
+
+        Cancelling stops waiting for it. The wait ends by itself unless a quorum
+        is linked and does not answer.
+
+        Returns:
+          Who leads now: the successor, unless it ended meanwhile.
+
+        Raises:
+          LeadTransferError: Nothing came of it, or something else.
+          ReplicaClosedError: The replica ended meanwhile.
+
+        """
+        successor = self.peer.transfer_lead(to, trio.current_time())
+        self._kept_because = ""
+        self._carry_out()
+        await trio.lowlevel.checkpoint()
+        while self.peer.transferring or (
+            not self.statistics().epoch and self.peer.quorum_is_linked
+        ):
+            await self._moved.park()
+            if self._ended:
+                raise ReplicaClosedError("the replica is closed")
+        present = self.statistics()
+        if self._kept_because:
+            raise LeadTransferError(self._kept_because)
+        if not present.epoch:
+            raise LeadTransferError("too few members are linked to elect a leader")
+        if present.leader != successor and (to or present.role is Role.LEADING):
+            raise LeadTransferError(f"member {present.leader} was elected instead")
+        return present.leader
+
+    def end(self) -> None:
+        """Let nobody wait any longer: the replica ends."""
+        self._ended = True
+        self._moved.unpark_all()
 
     async def wait_durable(self) -> None:
         """Wait until everything that was written so far is durable."""

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 
 import attrs
 import trio
 
 from coordlib.config import Config
 from coordlib.consensus import Confirmed, Role, RoleChanged, Transaction
+from coordlib.errors import LeadTransferError, ReplicaClosedError
 from coordlib.ids import NO_EPOCH, NO_MEMBER, MemberId, SessionId, Zxid
 from coordlib.storage.interface import LogStore
 from coordlib.transport.interface import UNKNOWN_ENSEMBLE, Hello, Transport
@@ -115,6 +117,10 @@ class Replica:
         self._expiring: set[SessionId] = set()
         # Barriers under way: who is told, and the number of its touch.
         self._barriers: dict[int, tuple[ReplicaLink | None, int]] = {}
+        # Leader: what the core does not take now, in order. It is proposed when
+        # the core takes it again, or dropped when the role ends: then everybody
+        # sends again what has no outcome.
+        self._held: deque[list[bytes]] = deque()
         self._cookie = 0
         # Transactions applied since the last snapshot.
         self._applied_since = 0
@@ -163,6 +169,7 @@ class Replica:
         """Tell everybody who waits that it is over."""
         self.closed = True
         self.serving = False
+        self.driver.end()
         self.outstanding.fail_all(closed_error)
         self._contact.fail_all(closed_error)
         self._ready.unpark_all()
@@ -176,15 +183,29 @@ class Replica:
         if self._nursery is not None:
             self._nursery.cancel_scope.cancel()
 
-    async def finish_outstanding(self) -> None:
-        """Wait, but not long, for what was asked for to have an outcome.
+    async def take_leave(self) -> None:
+        """Leave no work behind and nobody without a leader, but do not take long.
 
         For the end of the user's block: releases and closes on their way
-        should arrive, or others wait for the sessions to expire.
+        should arrive, or others wait for the sessions to expire; and who leads
+        hands the lead over, so that nobody has to find out that it is gone.
         """
         with trio.move_on_after(_FAREWELL, shield=True):
             while self.serving and len(self.outstanding):
                 await self.outstanding.emptied.park()
+            if not self.closed:
+                with suppress(LeadTransferError, ReplicaClosedError):
+                    await self.driver.transfer_lead(None)
+
+    async def transfer_lead(self, to: MemberId | None) -> MemberId:
+        """Hand the lead over; see :meth:`coordlib.Ensemble.transfer_lead`."""
+        await trio.lowlevel.checkpoint()
+        if self.closed:
+            raise closed_error()
+        # One for the successor to get level, one for the election.
+        with trio.move_on_after(2 * self.config.silence_timeout):
+            return await self.driver.transfer_lead(to)
+        raise LeadTransferError("no new leader was elected in time")
 
     def _hello(self) -> Hello:
         known = self.driver.peer.metadata.ensemble_id
@@ -314,9 +335,18 @@ class Replica:
             self._touch(now)
 
     def _propose(self, requests: list[bytes]) -> None:
-        """Leader: order these. Refused only if the lead is about to end."""
+        """Leader: order these, now or when the core takes them."""
+        if requests and (self._held or not self._offer(requests)):
+            self._held.append(requests)
+
+    def _offer(self, requests: list[bytes]) -> bool:
         time_ms = int(self._surroundings.wall_clock() * 1000)
-        self.driver.propose([stamp(request, time_ms) for request in requests])
+        return self.driver.propose([stamp(request, time_ms) for request in requests])
+
+    def lead_kept(self) -> None:
+        """Propose what was held: the core takes it again."""
+        while self._held and self._offer(self._held[0]):
+            self._held.popleft()
 
     def _to_leader(self, body: Forward | Touch) -> None:
         link = self.driver.links.to(self.role.leader)
@@ -398,6 +428,7 @@ class Replica:
         self.role = change
         self.serving = False
         self._barriers.clear()
+        self._held.clear()
         self._expiring.clear()
         self._expiry = None
         if change.epoch:

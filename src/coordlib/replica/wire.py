@@ -24,6 +24,7 @@ from coordlib.consensus import (
     AckNewLeader,
     Commit,
     FollowerInfo,
+    HandOver,
     LeaderInfo,
     Message,
     NewLeader,
@@ -136,6 +137,7 @@ _KINDS: list[tuple[type[Body], str]] = [
     (FollowerInfo, "iebb"),
     (Touch, "eis"),
     (Confirm, "ii"),
+    (HandOver, "ei"),
 ]
 _PROPOSAL, _FORWARD, _PIECE, _NOTIFICATION = range(100, 104)
 _NUMBER_OF: dict[object, int] = {kind: i for i, (kind, _) in enumerate(_KINDS)}

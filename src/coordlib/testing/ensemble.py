@@ -188,6 +188,17 @@ class MemoryEnsemble(Mapping[int, Ensemble]):
         seat.scope.cancel()
         await seat.gone.wait()
 
+    async def stop(self, member: int) -> None:
+        """End a member's block as its program would: it takes its leave.
+
+        Its sessions raise :exc:`ReplicaClosedError` in this process.
+        """
+        seat = self._seats[MemberId(member)]
+        assert seat.ensemble is not None, f"member {member} is not running"
+        assert seat.scope is not None
+        seat.scope.cancel()
+        await seat.gone.wait()
+
     async def restart(self, member: int) -> Ensemble:
         """Start a member that does not run, on what its disk holds."""
         seat = self._seats[MemberId(member)]

@@ -23,6 +23,7 @@ from coordlib.consensus import (
     Halt,
     History,
     InstallSnapshot,
+    LeadKept,
     NewLeader,
     Peer,
     Role,
@@ -105,6 +106,8 @@ class Process:
     _gated: deque[Send] = attrs.field(factory=deque, init=False)
     _busy: bool = attrs.field(default=False, init=False)
     _timer_at: int = attrs.field(default=0, init=False)
+    # Proposals that the core does not take while it hands the lead over.
+    _refused: list[list[bytes]] = attrs.field(factory=list, init=False)
     _staged: DataTree | None = attrs.field(default=None, init=False)
     # How learners are being brought level, by link.
     _plans: dict[int, str] = attrs.field(factory=dict, init=False)
@@ -273,8 +276,22 @@ class Process:
 
     def propose(self, payloads: Sequence[bytes]) -> None:
         """See ``Peer.propose``."""
-        self.peer.propose(payloads, self.clock.now())
+        if not payloads:
+            return
+        if self._refused or not self.peer.propose(payloads, self.clock.now()):
+            self._refused.append(list(payloads))
         self.carry_out()
+
+    def transfer_lead(self, to: MemberId | None) -> None:
+        """See ``Peer.transfer_lead``."""
+        self.peer.transfer_lead(to, self.clock.now())
+        self.carry_out()
+
+    def _keep_lead(self) -> None:
+        self.kernel.mark("transfer.given-up")
+        refused, self._refused = self._refused, []
+        for payloads in refused:
+            self.propose(payloads)
 
     def barrier(self, cookies: list[int]) -> None:
         """See ``Peer.barrier``."""
@@ -344,6 +361,8 @@ class Process:
                 self._send_snapshot(link, zxid)
             case RoleChanged():
                 self._change_role(effect)
+            case LeadKept():
+                self._keep_lead()
             case Close(link, why):
                 self._close(link, why)
             case Halt(why):
@@ -394,6 +413,9 @@ class Process:
 
     def _change_role(self, change: RoleChanged) -> None:
         self.role = change
+        if self._refused:
+            self.kernel.mark("transfer.held-requests")
+            self._refused.clear()
         if self.kernel.timeline is not None:
             self.kernel.say(f"member {self.member} is {change}")
         self.oracles.role_changed(self, change)

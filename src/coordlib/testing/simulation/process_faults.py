@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 from coordlib.consensus import Role
+from coordlib.errors import LeadTransferError
 
-from .kernel import SECOND, chance
+from .kernel import SECOND, Crashed, chance
 from .process import Process
 from .strike import Strike
 
@@ -133,6 +135,29 @@ def pause_leader(strike: Strike) -> None:
         _pause(strike, leader, "pause_leader", duration)
 
 
+def transfer_lead(strike: Strike) -> None:
+    """Somebody, not always anybody fit, is to take the lead."""
+    leader = strike.world.leader()
+    if leader is None or leader.paused:
+        return
+    strike.kernel.fault("transfer_lead", f"member {leader.member}")
+    to = strike.random.choice([None, None, *strike.world.seats])
+    epoch = leader.role.epoch
+    with suppress(LeadTransferError, Crashed):
+        leader.transfer_lead(to)
+        strike.kernel.mark("transfer.begun")
+
+    def look() -> None:
+        successor = strike.world.leader()
+        if successor is not None and successor.role.epoch > epoch:
+            if successor.member == to:
+                strike.kernel.mark("transfer.done")
+            if not successor.paused and chance(strike.random, 0.3):
+                _end(strike, successor, "transfer_lead", power=False)
+
+    strike.later(strike.random.choice([5_000, 20_000, 100_000]), look)
+
+
 def flood(strike: Strike) -> None:
     """Clients ask for very much at once."""
     process = strike.some_process()
@@ -152,5 +177,6 @@ FAULTS: dict[str, Callable[[Strike], None]] = {
     "restart_storm": restart_storm,
     "pause": pause,
     "pause_leader": pause_leader,
+    "transfer_lead": transfer_lead,
     "flood": flood,
 }

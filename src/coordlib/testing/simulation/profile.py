@@ -45,6 +45,7 @@ FAULTS = (
     "disk_error",
     "full_disk",
     "wipe",
+    "transfer_lead",
 )
 """Every class of fault; what they do is in ``faults``."""
 

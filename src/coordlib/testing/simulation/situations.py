@@ -33,6 +33,10 @@ SITUATIONS = frozenset(
         "two-leaders-alive",
         "leader.woke-deposed",
         "observer.follows",
+        "transfer.begun",
+        "transfer.done",
+        "transfer.given-up",
+        "transfer.held-requests",
         # What a member was doing when it was ended.
         "ended.looking",
         "ended.following",
