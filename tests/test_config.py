@@ -18,10 +18,16 @@ DURATIONS = [
     "heartbeat_interval",
     "silence_timeout",
     "election_wait",
+    "clean_interval",
     "session_timeout_min",
     "session_timeout_max",
 ]
-COUNTS = ["snapshot_interval", "history_records_max", "history_bytes_max"]
+COUNTS = [
+    "snapshot_interval",
+    "history_records_max",
+    "history_bytes_max",
+    "cleaned_per_minute_max",
+]
 
 
 class MakeConfig(Protocol):

@@ -10,6 +10,7 @@ from coordlib.tree import (
     Create,
     Created,
     DataTree,
+    DeleteContainer,
     OpenSession,
     Operation,
     SessionOpened,
@@ -64,9 +65,18 @@ class TreeWorld:
         session: int = 0,
         ephemeral: bool = False,
         sequential: bool = False,
+        container: bool = False,
+        ttl_ms: int = 0,
     ) -> Created:
         """Create a znode, which must succeed."""
-        operation = Create(path, data, ephemeral=ephemeral, sequential=sequential)
+        operation = Create(
+            path,
+            data,
+            ephemeral=ephemeral,
+            sequential=sequential,
+            container=container,
+            ttl_ms=ttl_ms,
+        )
         result = self.apply(operation, session).result
         assert isinstance(result, Created), result
         return result
@@ -76,6 +86,13 @@ class TreeWorld:
         result = self.apply(OpenSession(nonce, OWNER, 10_000)).result
         assert isinstance(result, SessionOpened), result
         return result.session
+
+    def clean(self, path: str, *, at_ms: int | None = None) -> Applied:
+        """Ask for the deletion of a znode as it is, as the leader does."""
+        znode = self.tree.znodes().get(path)
+        operation = DeleteContainer(path, znode.mzxid if znode else 0)
+        time_ms = self.time_of(self.tree.zxid + 1) if at_ms is None else at_ms
+        return self.apply_payload(stamp(encode_request(0, 1, 0, operation), time_ms))
 
     def close(self, session: SessionId, cause: Cause = Cause.CLOSED) -> Applied:
         return self.apply(CloseSession(session, cause))

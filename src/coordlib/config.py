@@ -104,6 +104,13 @@ class Config:
         not voted yet. When all have, it decides at once.
       session_timeout_min: The shortest session timeout a caller may ask for.
       session_timeout_max: The longest.
+      clean_interval: How often a leader looks for containers without children
+        and for znodes that have outlived their time to live. ZooKeeper's
+        ``znode.container.checkIntervalMs`` is a minute, because it looks at all
+        of them; here only those are looked at that may go.
+      cleaned_per_minute_max: How many of these a leader deletes, so that those
+        who watch them are not all woken at once: ZooKeeper's
+        ``znode.container.maxPerMinute``.
       snapshot_interval: Transactions between two snapshots of the tree.
       history_records_max: Transactions kept in memory for learners that lag;
         who lags more gets a snapshot.
@@ -117,6 +124,8 @@ class Config:
     election_wait: float = 0.1
     session_timeout_min: float = 0.5
     session_timeout_max: float = 3600.0
+    clean_interval: float = 1.0
+    cleaned_per_minute_max: int = 10_000
     snapshot_interval: int = 20_000
     history_records_max: int = 50_000
     history_bytes_max: int = 64 << 20

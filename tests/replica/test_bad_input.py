@@ -29,6 +29,7 @@ from coordlib import (
 from coordlib.config import Limits
 from coordlib.storage.memory import MemoryDisk, MemoryStore
 from coordlib.testing import MemoryEnsemble
+from coordlib.tree import DeleteContainer
 from transport.ports import free_addresses
 from transport.seat import in_virtual_time
 
@@ -101,6 +102,42 @@ WRONG: dict[str, tuple[Use, type[Exception]]] = {
     "large version": (lambda s: s.set("/a", b"", version=1 << 31), BadArgumentsError),
     "negative czxid": (lambda s: s.delete("/a", czxid=-1), BadArgumentsError),
     "large czxid": (lambda s: s.delete("/a", czxid=1 << 64), BadArgumentsError),
+    "ttl": (lambda s: s.create("/b", ttl=NOT_NUMBER), TypeError),
+    "no ttl": (lambda s: s.create("/b", ttl=0), BadArgumentsError),
+    "short ttl": (lambda s: s.create("/b", ttl=0.0004), BadArgumentsError),
+    "negative ttl": (lambda s: s.create("/b", ttl=-1), BadArgumentsError),
+    "long ttl": (lambda s: s.create("/b", ttl=1.1e9), BadArgumentsError),
+    "huge ttl": (lambda s: s.create("/b", ttl=10**400), BadArgumentsError),
+    "endless ttl": (lambda s: s.create("/b", ttl=float("inf")), BadArgumentsError),
+    "undefined ttl": (lambda s: s.create("/b", ttl=float("nan")), BadArgumentsError),
+    "ttl of an ephemeral": (
+        lambda s: s.create("/b", ttl=1, ephemeral=True),
+        BadArgumentsError,
+    ),
+    "ttl of a container": (
+        lambda s: s.create("/b", ttl=1, container=True),
+        BadArgumentsError,
+    ),
+    "ephemeral container": (
+        lambda s: s.create("/b", ephemeral=True, container=True),
+        BadArgumentsError,
+    ),
+    "sequential container": (
+        lambda s: s.create("/b", sequential=True, container=True),
+        BadArgumentsError,
+    ),
+    "container in a multi": (
+        lambda s: s.multi([Create("/c"), Create("/b", ttl_ms=1, container=True)]),
+        BadArgumentsError,
+    ),
+    "ttl_ms in a multi": (
+        lambda s: s.multi([Create("/b", ttl_ms=cast("int", 1.5))]),
+        TypeError,
+    ),
+    "the ensemble's own operation": (
+        lambda s: s.multi([cast("Delete", DeleteContainer("/a", 1))]),
+        TypeError,
+    ),
     "large data": (lambda s: s.create("/a", bytes(MIB + 1)), BadArgumentsError),
     "large data of set": (lambda s: s.set("/a", bytes(MIB + 1)), BadArgumentsError),
     "large data in a multi": (

@@ -17,6 +17,7 @@ from coordlib.tree import (
     Create,
     DataTree,
     Delete,
+    DeleteContainer,
     Multi,
     Set,
     SubOperation,
@@ -32,13 +33,17 @@ PATHS += SYSTEM_PATHS
 
 def some_operation(rng: random.Random) -> SubOperation:
     path, version = rng.choice(PATHS), rng.choice([-1, -1, 0, 1])
-    match rng.randrange(8):
+    match rng.randrange(10):
         case 0 | 1 | 2:
             return Create(path, rng.randbytes(2), ephemeral=rng.random() < 0.3)
+        case 8:
+            return Create(path, None, container=True)
+        case 9:
+            return Create(path, ttl_ms=rng.randrange(1, 5))
         case 3:
             return Create(rng.choice(["/s", "/a/s", "/a/"]), sequential=True)
         case 4 | 5:
-            return Set(path, rng.randbytes(3), version)
+            return Set(path, rng.choice([None, rng.randbytes(3)]), version)
         case 6:
             return Check(path, version, rng.choice([0, 0, 1]))
         case _:
@@ -77,6 +82,10 @@ def test_the_specification_does_what_the_tree_does(seed: int) -> None:
                 applied = world.apply(Multi(tuple(parts)), session)
             case 7:
                 applied = world.apply(Configure("server.1=a:1:1:participant\n"))
+            case 8 | 9 | 10:
+                seen = world.tree.znodes().get(path := rng.choice(PATHS))
+                mzxid = 0 if seen is None or rng.random() < 0.2 else seen.mzxid
+                applied = world.apply(DeleteContainer(path, mzxid), session)
             case 6 if session:
                 cxid = rng.randrange(1, 9)
                 applied = world.apply(some_operation(rng), session, cxid=cxid)

@@ -65,7 +65,7 @@ parts = st.one_of(
 operations: st.SearchStrategy[Operation] = st.one_of(
     parts,
     st.builds(Multi, st.lists(parts, max_size=4).map(tuple)),
-    st.builds(DeleteContainer, texts, uint64, uint64),
+    st.builds(DeleteContainer, texts, uint64),
     st.builds(
         OpenSession,
         st.binary(min_size=1, max_size=64),
@@ -187,10 +187,10 @@ def test_damaged_transaction_decodes_or_is_refused(
         [14, None],
         [14, [1]],
         [14, [[14, []]]],
-        [14, [[20, "/a", 1, 1]]],
-        [20, "/a", 1],
-        [20, "/a", -1, 1],
-        [20, b"/a", 1, 1],
+        [14, [[20, "/a", 1]]],
+        [20, "/a"],
+        [20, "/a", -1],
+        [20, b"/a", 1],
         [14, [[-10, b"nonce", OWNER, 1, []]]],
         [14, [[1, "/a", b"", 9, 0, None]]],
         [-10, b"nonce", OWNER, 1],

@@ -20,6 +20,7 @@ from coordlib.tree import (
     Created,
     DataTree,
     Delete,
+    DeleteContainer,
     EventType,
     Multi,
     MultiRefused,
@@ -43,7 +44,7 @@ class NotAllowed(Exception):  # noqa: N818 - what the model says of an operation
 
 @attrs.define
 class ModelZnode:
-    data: bytes
+    data: bytes | None
     czxid: int
     mzxid: int
     pzxid: int
@@ -54,13 +55,15 @@ class ModelZnode:
     creates: int = 0
     deletes: int = 0
     aversion: int = 0
+    container: bool = False
+    ttl_ms: int = 0
 
 
 class Model:
     """Znodes in a dict; children are found by looking at every path."""
 
     def __init__(self) -> None:
-        self.znodes = {path: ModelZnode(b"", *[0] * 6) for path in SYSTEM_PATHS}
+        self.znodes = {path: ModelZnode(b"", 0, 0, 0, 0, 0, 0) for path in SYSTEM_PATHS}
         self.znodes["/"].deletes = -1
         self.znodes["/zookeeper"].deletes = -2
         self.znodes["/zookeeper/config"].aversion = -1
@@ -83,7 +86,7 @@ class Model:
             cversion=z.creates + z.deletes,
             aversion=z.aversion,
             ephemeral_owner=SessionId(z.owner),
-            data_length=len(z.data),
+            data_length=len(z.data or b""),
             num_children=len(self.children(path)),
         )
 
@@ -102,7 +105,7 @@ class Model:
         if isinstance(operation, Check):
             return None
         if isinstance(operation, Set):
-            z.data, z.mzxid, z.mtime = operation.data or b"", zxid, now
+            z.data, z.mzxid, z.mtime = operation.data, zxid, now
             z.version += 1
             self.events.append((EventType.DATA_CHANGED, operation.path))
             return self.stat(operation.path)
@@ -126,7 +129,15 @@ class Model:
             raise NotAllowed(ErrorCode.NO_CHILDREN_FOR_EPHEMERALS)
         owner = session if operation.ephemeral else 0
         self.znodes[path] = ModelZnode(
-            operation.data or b"", zxid, zxid, zxid, now, now, owner
+            operation.data,
+            zxid,
+            zxid,
+            zxid,
+            now,
+            now,
+            owner,
+            container=operation.container,
+            ttl_ms=operation.ttl_ms,
         )
         parent.creates += 1
         parent.pzxid = zxid
@@ -139,6 +150,20 @@ class Model:
         parent.pzxid = zxid
         del self.znodes[path]
         self.events.append((EventType.DELETED, path))
+
+    def clean(self, path: str, zxid: int, now: int, session: int) -> None:
+        """Delete a znode whose time is over; the leader has just looked."""
+        if session:
+            raise NotAllowed(ErrorCode.BAD_ARGUMENTS)
+        z = self.znodes.get(path)
+        if z is None:
+            raise NotAllowed(ErrorCode.NO_NODE)
+        if self.children(path):
+            raise NotAllowed(ErrorCode.NOT_EMPTY)
+        is_old = z.ttl_ms and z.mtime + z.ttl_ms < now
+        if not (is_old or (z.container and z.creates)):
+            raise NotAllowed(ErrorCode.BAD_VERSION)
+        self.delete(path, zxid)
 
     def apply(self, operation: Operation, zxid: int, now: int, session: int) -> object:
         """Return the result, a refusal as its code."""
@@ -159,18 +184,21 @@ class Model:
                 for path in sorted(left):
                     self.delete(path, zxid)
                 return None
-            case Create() | Delete() | Set() | Check():
+            case Create() | Delete() | Set() | Check() | DeleteContainer():
                 try:
-                    return self.perform(operation, zxid, now, session)
+                    if not isinstance(operation, DeleteContainer):
+                        return self.perform(operation, zxid, now, session)
+                    self.clean(operation.path, zxid, now, session)
                 except NotAllowed as refusal:
                     return refusal.args[0]
+                return None
             case _:
                 raise NotImplementedError
 
 
 # So few names that operations meet.
 paths = st.sampled_from(["/a", "/b", "/a/a", "/a/b", "/b/a", "/a/a/a", "/"])
-small_data = st.sampled_from([b"", b"x", b"yy"])
+small_data = st.sampled_from([None, b"", b"x", b"yy"])
 some_versions = st.sampled_from([-1, -1, 0, 1, 2])
 sequential = st.builds(
     Create,
@@ -182,6 +210,8 @@ numbered = st.sampled_from(["/s0000000000", "/a/s0000000001", "/s0000000002"])
 parts = st.one_of(
     st.builds(Create, paths, small_data, ephemeral=st.booleans()),
     st.builds(Create, paths, small_data),
+    st.builds(Create, paths, container=st.just(value=True)),
+    st.builds(Create, paths, ttl_ms=st.integers(1, 9)),
     sequential,
     st.builds(Create, numbered),
     st.builds(Set, paths | numbered, small_data, some_versions),
@@ -193,6 +223,7 @@ operations: st.SearchStrategy[Operation] = st.one_of(
     parts,
     parts,
     st.builds(Multi, st.lists(parts, max_size=5).map(tuple)),
+    st.builds(DeleteContainer, paths, st.just(0)),
     st.builds(
         CloseSession,
         st.sampled_from([SessionId(1), SessionId(2)]),
@@ -214,10 +245,19 @@ def plain(result: Result) -> object:
             return result
 
 
+def as_seen(tree: DataTree, operation: Operation) -> Operation:
+    """Return a leader's deletion of a znode as it is now."""
+    if not isinstance(operation, DeleteContainer):
+        return operation
+    stat = tree.exists(operation.path)
+    return attrs.evolve(operation, mzxid=stat.mzxid if stat else 0)
+
+
 def assert_equal(tree: DataTree, model: Model) -> None:
     assert set(tree.znodes()) == set(model.znodes)
     for path, expected in model.znodes.items():
-        assert tree.get(path) == (expected.data, model.stat(path))
+        assert tree.get_nullable(path) == (expected.data, model.stat(path))
+        assert tree.get(path)[0] == (expected.data or b"")
         in_order = sorted(
             model.children(path),
             key=lambda n: (model.znodes[f"{path.rstrip('/')}/{n}"].czxid, n),
@@ -237,9 +277,10 @@ def test_tree_does_what_the_model_does(
 ) -> None:
     world, model = TreeWorld(), Model()
     live = {int(world.open(b"1")), int(world.open(b"2"))}
-    for operation, session in history:
+    for drawn, session in history:
         if session and session not in live:
             continue
+        operation = as_seen(world.tree, drawn)
         applied = world.apply(operation, session)
         now = world.time_of(applied.zxid)
         expected = model.apply(operation, applied.zxid, now, session)

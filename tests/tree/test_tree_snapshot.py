@@ -45,6 +45,11 @@ def grown() -> TreeWorld:
     world.apply(OpenSession(b"3", OWNER, 1), second)
     world.apply(Multi((Create("/a/b"), Delete("/a/b"), Set("/a", b""))), first)
     world.apply(Multi((Create("/c"), Delete("/none"))), first)
+    world.create("/emptied", container=True)
+    world.create("/emptied/a")
+    world.apply(Delete("/emptied/a"))
+    world.create("/mortal", ttl_ms=1)
+    world.apply(Create("/null", None))
     world.apply_payload(b"junk")
     return world
 
@@ -127,6 +132,8 @@ def test_restored_tree_is_equal_in_every_respect() -> None:
     assert tree.zxid == world.tree.zxid
     assert tree.get("/a") == world.tree.get("/a")
     assert tree.get_children("/a") == world.tree.get_children("/a")
+    assert tree.get_nullable("/null") == world.tree.get_nullable("/null")
+    assert [d.path for d in tree.overdue(9, 1 << 40)] == ["/mortal", "/emptied"]
     for theirs, ours in zip(world.tree.sessions(), tree.sessions(), strict=True):
         assert theirs.outcomes == ours.outcomes
         assert list(theirs.ephemerals) == list(ours.ephemerals)
@@ -253,11 +260,15 @@ def test_entries_that_go_together_are_accepted() -> None:
     body = body_with(
         sessions=[SESSION, [4, b"another", OWNER, 1, [], 0]],
         outcomes=[[3, 1, 5, [0]], [3, 8, 9, [0]]],
-        znodes=[znode("/a"), znode("/a/e", czxid=5, mzxid=6, pzxid=7, owner=3)],
+        znodes=[
+            znode("/a", owner=-1 << 63),
+            znode("/a/e", czxid=5, mzxid=6, pzxid=7, owner=3),
+            znode("/a/t", czxid=6, mzxid=6, pzxid=7, owner=(-1 << 56) + 1, data=None),
+        ],
     )
     restore(tree, body)
 
-    assert tree.get_children("/a") == ["e"]
+    assert tree.get_children("/a") == ["e", "t"]
 
 
 STAT = [0] * 11
@@ -324,6 +335,18 @@ TOO_MANY: list[object] = [[3, n, 5, [0]] for n in range(1, OUTCOMES_MAX + 2)]
                 [4, [*SYSTEM[:3], znode(SYSTEM_PATHS[3], owner=3)]],
             ),
             id="an ephemeral system znode",
+        ),
+        pytest.param(
+            body_of([9, 0, 0, 1], [3, [znode("/", owner=-1 << 63)]]),
+            id="a container as root",
+        ),
+        pytest.param(body_with(znodes=[znode("/a", owner=-1)]), id="an odd owner"),
+        pytest.param(body_with(znodes=[znode("/a", owner=1 << 63)]), id="a big owner"),
+        pytest.param(
+            body_with(znodes=[znode("/a", owner=(-1 << 63) - 1)]), id="a small owner"
+        ),
+        pytest.param(
+            body_with(znodes=[znode("/a", owner=-1 << 56)]), id="no time to live"
         ),
         pytest.param(body_with(zxid=-1), id="negative zxid"),
         pytest.param(body_with(sessions=[SESSION[1:]]), id="short session"),

@@ -38,6 +38,7 @@ from coordlib.tree import (
     stamp,
 )
 
+from .cleaner import Cleaner
 from .contact import Contact
 from .driver import Driver
 from .expiry import Expiry
@@ -115,6 +116,7 @@ class Replica:
         self._contact = Contact(trio.current_time())
         self._expiry: Expiry | None = None
         self._expiring: set[SessionId] = set()
+        self._cleaner: Cleaner | None = None
         # Barriers under way: who is told, and the number of its touch.
         self._barriers: dict[int, tuple[ReplicaLink | None, int]] = {}
         # Leader: what the core does not take now, in order. It is proposed when
@@ -396,7 +398,7 @@ class Replica:
                 session.confirmed(self._contact.confirmed)
 
     async def _beat_forever(self) -> None:
-        """Keep sessions alive, notice their loss, and expire others' when leading."""
+        """Keep sessions alive, notice their loss; when leading, expire and clean."""
         while True:
             await trio.sleep(self.config.heartbeat_interval)
             now = trio.current_time()
@@ -406,6 +408,8 @@ class Replica:
                 session.check(now)
             if self._expiry is not None and self.serving:
                 self._expire(self._expiry, now)
+            if self._cleaner is not None and self.serving:
+                self._clean(self._cleaner, now)
 
     def _expire(self, expiry: Expiry, now: float) -> None:
         overdue = expiry.expired(self.tree.sessions(), now)
@@ -421,6 +425,20 @@ class Replica:
         # epoch, and only the leader of that one may say who is overdue in it.
         self._propose(requests)
 
+    def _clean(self, cleaner: Cleaner, now: float) -> None:
+        """Propose to delete what nobody needs; refused where that has changed."""
+        count = cleaner.allowance(now)
+        if count:
+            time_ms = int(self._surroundings.wall_clock() * 1000)
+            deletions = self.tree.overdue(count, time_ms)
+            cleaner.cleaned(len(deletions), now)
+            self._propose(
+                [
+                    encode_request(NO_SESSION, self._next_cxid(), 0, deletion)
+                    for deletion in deletions
+                ]
+            )
+
     # --- the state machine: called by the driver, in order ---
 
     def role_changed(self, change: RoleChanged) -> None:
@@ -431,6 +449,7 @@ class Replica:
         self._held.clear()
         self._expiring.clear()
         self._expiry = None
+        self._cleaner = None
         if change.epoch:
             self._ready_at = Zxid(
                 self._to_apply[-1][0] if self._to_apply else self.tree.zxid
@@ -444,6 +463,11 @@ class Replica:
         if self.role.role is Role.LEADING:
             self._expiry = Expiry(
                 trio.current_time(), 5 * self.config.heartbeat_interval
+            )
+            self._cleaner = Cleaner(
+                trio.current_time(),
+                interval=self.config.clean_interval,
+                per_minute_max=self.config.cleaned_per_minute_max,
             )
         # What is unanswered now is in no history: see requests.
         self.outstanding.send_all_again(new_epoch=self.role.epoch != self._served)

@@ -85,9 +85,10 @@ def to_ttl_ms(path: str, ttl: float | None) -> int:
         return 0
     if not isinstance(ttl, int | float):
         raise TypeError(f"a ttl is a number of seconds, not {type(ttl).__name__}")
-    ttl_ms = round(ttl * 1000) if isfinite(ttl) else 0
+    # Not every int is a float.
+    ttl_ms = round(ttl * 1000) if isinstance(ttl, int) or isfinite(ttl) else 0
     if not ttl_ms:
-        raise BadArgumentsError(path, f"a ttl of {ttl} s is less than a millisecond")
+        raise BadArgumentsError(path, f"a ttl is at least a millisecond, not {ttl} s")
     return ttl_ms
 
 

@@ -238,8 +238,7 @@ class Specification:
             return Refusal(ErrorCode.NOT_EMPTY)
         was_used = znode.container and znode.created > 0
         is_old = znode.ttl_ms > 0 and self._time_ms > znode.mtime + znode.ttl_ms
-        seen = operation.mzxid == znode.mzxid and operation.pzxid == znode.pzxid
-        if not seen or not (was_used or is_old):
+        if operation.mzxid != znode.mzxid or not (was_used or is_old):
             return Refusal(ErrorCode.BAD_VERSION)
         self._delete(operation.path)
         return None

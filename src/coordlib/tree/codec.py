@@ -150,8 +150,8 @@ def _operation_fields(operation: Operation) -> list[object]:
             return [_SET_ACL, path, acl_fields(acl), version]
         case AddIdentities(identities):
             return [_ADD_IDENTITIES, [identity_fields(i) for i in identities]]
-        case DeleteContainer(path, mzxid, pzxid):
-            return [_DELETE_CONTAINER, path, mzxid, pzxid]
+        case DeleteContainer(path, mzxid):
+            return [_DELETE_CONTAINER, path, mzxid]
         case OpenSession(nonce, owner, timeout_ms, identities):
             who = [identity_fields(i) for i in identities]
             return [_OPEN_SESSION, nonce, owner, timeout_ms, who]
@@ -232,8 +232,8 @@ def _decode_multi(fields: list[object]) -> Multi:
 
 
 def _decode_delete_container(fields: list[object]) -> DeleteContainer:
-    _, path, mzxid, pzxid = read.exactly(4, fields)
-    return DeleteContainer(read.text(path), read.unsigned(mzxid), read.unsigned(pzxid))
+    _, path, mzxid = read.exactly(3, fields)
+    return DeleteContainer(read.text(path), read.unsigned(mzxid))
 
 
 def _decode_set_acl(fields: list[object]) -> SetAcl:

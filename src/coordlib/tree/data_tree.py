@@ -284,6 +284,18 @@ class DataTree:
         """Return all live sessions, ascending by id."""
         return list(self._sessions.by_id.values())
 
+    def overdue(self, count: int, time_ms: int) -> list[DeleteContainer]:
+        """Return deletions of at most ``count`` znodes that nobody needs.
+
+        Containers whose children are all gone, and znodes that have outlived
+        their time to live at ``time_ms``. Costs what it returns, however many
+        znodes there are.
+        """
+        return [
+            DeleteContainer(path, self._by_path[path].mzxid)
+            for path in self._znodes.candidates.first(count, time_ms)
+        ]
+
     def digest(self) -> int:
         """Return 64 bits that are equal on all replicas with the same state.
 

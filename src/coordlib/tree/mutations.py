@@ -106,8 +106,8 @@ class Mutation:
     def delete_container(self, operation: DeleteContainer) -> Refused | None:
         """Delete a znode that nobody needs, if that is still so.
 
-        Unlike ZooKeeper, which looks once more for children only, whatever has
-        been set, made anew or used since the leader looked stays.
+        Unlike ZooKeeper, which only looks for children again, because what was
+        set or made anew since the leader looked must stay.
 
         Source:
           ``PrepRequestProcessor``, the case of ``OpCode.deleteContainer``;
@@ -123,16 +123,10 @@ class Mutation:
             return Refused(ErrorCode.NO_NODE, path)
         if znode.children:
             return Refused(ErrorCode.NOT_EMPTY, path)
-        if (znode.mzxid, znode.pzxid) != (operation.mzxid, operation.pzxid):
-            return Refused(ErrorCode.BAD_VERSION, path, "changed since it was seen")
-        if znode.ephemeral_owner == CONTAINER_OWNER:
-            cause, is_over = Cause.CONTAINER, znode.creates > 0
-        else:
-            ttl = ttl_of(znode.ephemeral_owner)
-            cause, is_over = Cause.TTL, 0 < ttl < self.time_ms - znode.mtime
-        if not is_over:
-            return Refused(ErrorCode.BAD_VERSION, path, "its time has not come")
-        self._remove(path, cause)
+        if operation.mzxid != znode.mzxid or not self._is_over(znode):
+            return Refused(ErrorCode.BAD_VERSION, path, "it is needed")
+        is_container = znode.ephemeral_owner == CONTAINER_OWNER
+        self._remove(path, Cause.CONTAINER if is_container else Cause.TTL)
         return None
 
     def configure(self, operation: Configure) -> Stat | Refused:
@@ -142,6 +136,12 @@ class Mutation:
             reason = "a session cannot say who the members are"
             return Refused(ErrorCode.BAD_ARGUMENTS, CONFIG_PATH, reason)
         return self._set(Set(CONFIG_PATH, data))
+
+    def _is_over(self, znode: Znode) -> bool:
+        """Tell whether a znode without children is one that goes by itself."""
+        if znode.ephemeral_owner == CONTAINER_OWNER:
+            return znode.creates > 0
+        return 0 < ttl_of(znode.ephemeral_owner) < self.time_ms - znode.mtime
 
     def set_acl(self, operation: SetAcl) -> Stat | Refused:
         """Replace the ACL of a znode. Nobody is told of it."""

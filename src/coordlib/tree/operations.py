@@ -225,19 +225,18 @@ class DeleteContainer:
     """Delete a container, or what has outlived its time to live.
 
     The ensemble's own wish: refused to sessions. The leader has seen that the
-    znode is to go, but not what is on its way meanwhile. So the tree looks
-    again when it applies this, and a znode that has changed since stays.
+    znode may go, but not what is on its way meanwhile. So the tree looks again
+    when it applies this, and what was set, made anew or used since stays.
 
     Attributes:
       path: Which.
-      mzxid: Its :attr:`Stat.mzxid` when the leader looked.
-      pzxid: Its :attr:`Stat.pzxid` then.
+      mzxid: Its :attr:`Stat.mzxid` when the leader looked. Each incarnation of
+        a path, and each change of its data, has its own.
 
     """
 
     path: str
     mzxid: int
-    pzxid: int
 
 
 @attrs.frozen

@@ -276,7 +276,8 @@ def _read_znodes(
         parent = znodes.by_path.get(parent_of(path))
         if parent is None or parent.ephemeral_owner > 0:
             raise ProtocolError("a znode without a parent that may have children")
-        if 0 < znode.ephemeral_owner not in sessions.by_id:
+        owner = znode.ephemeral_owner
+        if owner > 0 and SessionId(owner) not in sessions.by_id:
             raise ProtocolError("an ephemeral without its session")
         znodes.link(path, znode, parent)
     _check_whole(znodes, acls)
