@@ -47,7 +47,13 @@ from coordlib.errors import (
 )
 from coordlib.ids import Epoch, MemberId, SessionId, Zxid
 from coordlib.replica.kept import Binding, SessionState
-from coordlib.session import EventStream, Session, Znode
+from coordlib.session import (
+    AuthenticationProvider,
+    EventStream,
+    Session,
+    Znode,
+    digest_identity,
+)
 from coordlib.tree import (
     ANY_VERSION,
     CREATOR_ALL_ACL,
@@ -76,6 +82,7 @@ __all__ = [
     "READ_ACL_UNSAFE",
     "Acl",
     "AuthFailedError",
+    "AuthenticationProvider",
     "BadArgumentsError",
     "BadVersionError",
     "Binding",
@@ -135,4 +142,5 @@ __all__ = [
     "WatchedEvent",
     "Znode",
     "Zxid",
+    "digest_identity",
 ]

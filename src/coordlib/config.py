@@ -5,6 +5,7 @@ Values only: nothing here starts anything. Durations are seconds.
 
 from __future__ import annotations
 
+import re
 from math import isfinite
 
 import attrs
@@ -26,6 +27,10 @@ _SESSION_TIMEOUT_BOUNDS = (0.001, 2_000_000.0)
 _OPERATION_BYTES = 3 * _PATH_CHARS_MAX + 1024
 # Around a transaction in a frame: the batch before it, and the frame's head.
 _FRAME_BYTES = 2 << 20
+
+
+# A user, and 20 bytes in base64.
+_DIGEST = re.compile(r"[^:]*:[A-Za-z0-9+/]{27}=")
 
 
 def _at_most(name: str, value: float, highest: float) -> None:
@@ -115,6 +120,11 @@ class Config:
       history_records_max: Transactions kept in memory for learners that lag;
         who lags more gets a snapshot.
       history_bytes_max: The same bound in bytes of payload.
+      superuser: Who may do everything, whatever the ACLs: the id of a
+        :func:`coordlib.digest_identity`, such as ``"super:<hash>"``. A session
+        becomes the superuser by :meth:`coordlib.Session.add_auth` with that
+        user and password. Empty: nobody. The same on all members, for each
+        judges its own sessions.
       limits: Sizes and counts.
 
     """
@@ -129,15 +139,19 @@ class Config:
     snapshot_interval: int = 20_000
     history_records_max: int = 50_000
     history_bytes_max: int = 64 << 20
+    superuser: str = attrs.field(default="", repr=False)
     limits: Limits = Limits()
 
     def __attrs_post_init__(self) -> None:
         """Refuse what cannot work.
 
         Raises:
-          ConfigError: A duration or count is not positive, or two contradict.
+          ConfigError: A duration or count is not positive, two contradict, or
+            the superuser's digest is none.
 
         """
+        if self.superuser and _DIGEST.fullmatch(self.superuser) is None:
+            raise ConfigError("superuser is not the id of a digest_identity")
         for field in attrs.fields(Config):
             value: object = getattr(self, field.name)
             if isinstance(value, int | float) and not (value > 0 and isfinite(value)):

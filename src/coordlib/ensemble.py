@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from types import TracebackType
@@ -24,7 +24,8 @@ from coordlib.errors import ConfigError, ReplicaClosedError
 from coordlib.ids import MEMBER_ID_MAX, NO_MEMBER, Epoch, MemberId, Zxid
 from coordlib.replica.lifetime import block_error, inline, run_member
 from coordlib.replica.replica import Replica, Surroundings
-from coordlib.session import Session
+from coordlib.session import AuthenticationProvider, Session
+from coordlib.session.authentication import Authentication, providers_by_scheme
 from coordlib.storage.file import FileStore
 from coordlib.storage.interface import LogStore
 from coordlib.storage.memory import MemoryDisk, MemoryStore
@@ -101,6 +102,7 @@ class Ensemble:
         transport: Transport | None = None,
         store: LogStore | None = None,
         insecure: bool = False,
+        authentication_providers: Sequence[AuthenticationProvider] = (),
         config: Config | None = None,
         surroundings: Surroundings | None = None,
     ) -> None:
@@ -122,7 +124,9 @@ class Ensemble:
           store: Instead of ``data_dir``.
           insecure: Let plain TCP leave this machine. Whoever can reach the port
             can then read and write everything.
-          config: Durations and limits.
+          authentication_providers: What sessions of this member can prove their
+            identities by, besides passwords. Give the same to all members.
+          config: Durations and limits, and who is the superuser.
           surroundings: Randomness, wall clock and threads, for tests.
 
         Raises:
@@ -140,6 +144,9 @@ class Ensemble:
                 self._member, everybody, insecure=insecure, limits=self._config.limits
             )
         self._voters = frozenset(map(MemberId, members or {self._member: ""}))
+        self._authentication = Authentication(
+            self._config.superuser, providers_by_scheme(authentication_providers)
+        )
         self._name = name
         self._transport = transport
         self._data_dir = None if data_dir is None else Path(data_dir)
@@ -246,7 +253,11 @@ class Ensemble:
 
     @property
     def tree(self) -> TreeReader:
-        """This member's tree, read without waiting and as old as it may be."""
+        """This member's tree, read without waiting and as old as it may be.
+
+        It is your own process's view: no ACL is checked, and hashes in ACLs are
+        not masked.
+        """
         return self._running().tree
 
     async def wait_ready(self) -> None:
@@ -305,7 +316,7 @@ class Ensemble:
         if not low <= timeout <= high:
             raise ConfigError(f"session timeout {timeout} is not in {low} to {high}")
         kept = await replica.open_session(timeout)
-        async with Session(kept, self._check_process) as session:
+        async with Session(kept, self._check_process, self._authentication) as session:
             yield session
 
     def statistics(self) -> EnsembleStatistics:

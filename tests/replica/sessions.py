@@ -14,7 +14,7 @@ __all__ = ["open_session", "poll", "state_of", "wait_until_gone"]
 async def open_session(ensemble: Ensemble, timeout: float = 10.0) -> Session:
     """Open a session that nobody closes."""
     kept = await ensemble._running().open_session(timeout)
-    return Session(kept, ensemble._check_process)
+    return Session(kept, ensemble._check_process, ensemble._authentication)
 
 
 def state_of(session: Session) -> SessionState:

@@ -9,19 +9,27 @@ from __future__ import annotations
 from math import isfinite
 
 from coordlib.config import Limits
-from coordlib.errors import BadArgumentsError
+from coordlib.errors import BadArgumentsError, InvalidAclError
 from coordlib.tree import (
+    OPEN_ACL_UNSAFE,
+    Acl,
+    AddIdentities,
     Check,
     Create,
     Delete,
+    Identity,
     Multi,
     Operation,
+    Permission,
     Set,
+    SetAcl,
+    is_identity,
+    validate_acl,
     validate_path,
     validate_sequential,
 )
 
-__all__ = ["check_path", "checked_path", "to_ttl_ms"]
+__all__ = ["check_path", "checked_path", "to_credential", "to_ttl_ms"]
 
 
 def checked_path(operation: Operation, limits: Limits) -> str:
@@ -30,6 +38,7 @@ def checked_path(operation: Operation, limits: Limits) -> str:
     Raises:
       BadArgumentsError: A path is malformed, data is too long, the kinds of
         znode contradict each other, or there are too many operations.
+      InvalidAclError: An ACL is empty or malformed.
       TypeError: An argument is of a wrong type.
 
     """
@@ -44,6 +53,7 @@ def checked_path(operation: Operation, limits: Limits) -> str:
             check_path(path, limits.path_chars_max, sequential=operation.sequential)
             _check_data(path, data, limits.data_bytes_max)
             _check_mode(operation)
+            _check_acl(path, operation.acl)
         case Set(path=path, data=data, version=version):
             check_path(path, limits.path_chars_max)
             _check_data(path, data, limits.data_bytes_max)
@@ -52,6 +62,13 @@ def checked_path(operation: Operation, limits: Limits) -> str:
             check_path(path, limits.path_chars_max)
             _check_version(path, version)
             _check_czxid(path, czxid)
+        case SetAcl(path, acl, version):
+            check_path(path, limits.path_chars_max)
+            _check_acl(path, acl)
+            _check_version(path, version)
+        case AddIdentities(identities):
+            _check_identities(identities)
+            return ""
         case _:
             raise TypeError(f"not an operation for a session: {operation!r}")
     return path
@@ -90,6 +107,70 @@ def to_ttl_ms(path: str, ttl: float | None) -> int:
     if not ttl_ms:
         raise BadArgumentsError(path, f"a ttl is at least a millisecond, not {ttl} s")
     return ttl_ms
+
+
+def to_credential(scheme: str, credential: bytes | str) -> bytes:
+    """Return a credential as bytes, and look at its scheme.
+
+    Raises:
+      BadArgumentsError: It is text that is not Unicode.
+      TypeError: One of them is of a wrong type.
+
+    """
+    if not isinstance(scheme, str):
+        raise TypeError(f"a scheme is a str, not {type(scheme).__name__}")
+    if isinstance(credential, bytes):
+        return credential
+    if not isinstance(credential, str):
+        raise TypeError(f"a credential is bytes, not {type(credential).__name__}")
+    if not _is_unicode(credential):
+        raise BadArgumentsError("", "a credential that is not Unicode")
+    return credential.encode()
+
+
+def _check_acl(path: str, acl: tuple[Acl, ...]) -> None:
+    if acl is OPEN_ACL_UNSAFE:
+        return
+    if not isinstance(acl, tuple):
+        raise TypeError(f"an acl is a tuple of Acl, not {type(acl).__name__}")
+    for entry in acl:
+        if not isinstance(entry, Acl):
+            raise TypeError(f"an acl holds Acl, not {type(entry).__name__}")
+        if not isinstance(entry.permissions, Permission):
+            raise TypeError(f"no Permission in an acl: {entry.permissions!r}")
+        if not _is_text(entry.identity):
+            raise InvalidAclError(path, "an identity in the acl is not Unicode")
+    validate_acl(path, acl)
+
+
+def _check_identities(identities: tuple[Identity, ...]) -> None:
+    for identity in identities:
+        if not _is_text(identity) or not is_identity(identity):
+            raise BadArgumentsError("", "an identity that is too long or not Unicode")
+
+
+def _is_text(identity: Identity) -> bool:
+    """Tell whether both of its parts are Unicode.
+
+    Raises:
+      TypeError: One of them is no text, or it is no identity.
+
+    """
+    if not isinstance(identity, Identity):
+        raise TypeError(f"not an Identity but {type(identity).__name__}")
+    for part in (identity.scheme, identity.id):
+        if not isinstance(part, str):
+            raise TypeError(f"an identity is text, not {type(part).__name__}")
+    return _is_unicode(identity.scheme) and _is_unicode(identity.id)
+
+
+def _is_unicode(text: str) -> bool:
+    """Tell whether ``text`` has an encoding: not every ``str`` has."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _check_mode(operation: Create) -> None:

@@ -19,6 +19,7 @@ import trio
 from coordlib.errors import (
     ErrorCode,
     MultiError,
+    NoAuthError,
     NoNodeError,
     OperationError,
     ReplicaClosedError,
@@ -30,25 +31,35 @@ from coordlib.replica.kept import Binding, KeptSession, SessionState
 from coordlib.replica.waiter import Bell
 from coordlib.tree import (
     ANY_VERSION,
+    OPEN_ACL_UNSAFE,
+    Acl,
+    AddIdentities,
     Applied,
     Create,
     Created,
     Delete,
     EventType,
+    Identity,
     Multi,
     MultiRefused,
     Operation,
+    Permission,
     Refused,
     Result,
     Set,
+    SetAcl,
     Stat,
     SubOperation,
     Watch,
     WatchedEvent,
     WatchKind,
+    masked,
+    parent_of,
+    shown,
 )
 
-from .arguments import check_path, checked_path, to_ttl_ms
+from .arguments import check_path, checked_path, to_credential, to_ttl_ms
+from .authentication import Authentication
 from .event_stream import EventStream
 
 __all__ = ["Session", "Znode"]
@@ -89,14 +100,22 @@ class Session:
     * :exc:`ReplicaClosedError`: the replica does not run here. A write that was
       under way may have been applied.
     * :exc:`BadArgumentsError`: an argument is impossible. Nothing changed.
+    * :exc:`NoAuthError`: the ACL of a znode refuses this to the session. Nothing
+      changed.
 
     Writes may also raise :exc:`ReadOnlyError` (no quorum answers for a third of
     the session timeout) and :exc:`OverloadedError`; nothing changed. Cancelling
     a write stops waiting for it; it may still be applied, once.
     """
 
-    def __init__(self, kept: KeptSession, check_process: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        kept: KeptSession,
+        check_process: Callable[[], None],
+        authentication: Authentication,
+    ) -> None:
         self._kept = kept
+        self._authentication = authentication
         self._replica = kept.replica
         self._tree = kept.replica.tree
         self._check_process = check_process
@@ -187,6 +206,7 @@ class Session:
         path: str,
         data: bytes | None = b"",
         *,
+        acl: Sequence[Acl] | None = None,
         ephemeral: bool = False,
         sequential: bool = False,
         container: bool = False,
@@ -200,6 +220,9 @@ class Session:
           data: At most :attr:`Limits.data_bytes_max` bytes (1 MiB); or
             ``None``, null to ZooKeeper's clients, which :meth:`get` reads as
             empty.
+          acl: Who may do what with it; ``None`` is ``OPEN_ACL_UNSAFE``:
+            everybody everything. It is the znode's alone: those below it have
+            their own.
           ephemeral: Delete it when this session ends.
           sequential: Append a number that grows with every child created at
             the same parent.
@@ -220,6 +243,9 @@ class Session:
           NoChildrenForEphemeralsError: The parent is ephemeral. Nothing changed.
           BadArgumentsError: The kinds of znode contradict each other. Nothing
             changed.
+          NoAuthError: The parent does not grant CREATE. Nothing changed.
+          InvalidAclError: ``acl`` is empty or malformed, or holds ``auth`` and
+            the session has no identity. Nothing changed.
 
         Source:
           ``ZooKeeper.create``.
@@ -228,6 +254,7 @@ class Session:
         operation = Create(
             path,
             data,
+            acl=OPEN_ACL_UNSAFE if acl is None else tuple(acl),
             ephemeral=ephemeral,
             sequential=sequential,
             container=container,
@@ -254,6 +281,7 @@ class Session:
         Raises:
           NoNodeError: There is no such znode. Nothing changed.
           BadVersionError: It has another version. Nothing changed.
+          NoAuthError: It does not grant WRITE. Nothing changed.
 
         Source:
           ``ZooKeeper.setData``.
@@ -278,6 +306,7 @@ class Session:
           NoNodeError: There is no such znode. Nothing changed.
           BadVersionError: It has another version, or czxid. Nothing changed.
           NotEmptyError: It has children. Nothing changed.
+          NoAuthError: Its *parent* does not grant DELETE. Nothing changed.
 
         Source:
           ``ZooKeeper.delete``; ``czxid`` is coordlib's.
@@ -314,10 +343,75 @@ class Session:
         assert isinstance(result, list)
         return [r.path if isinstance(r, Created) else r for r in result]
 
+    async def set_acl(
+        self, path: str, acl: Sequence[Acl], *, version: int = ANY_VERSION
+    ) -> Stat:
+        """Replace the ACL of a znode; those below it keep theirs.
+
+        Nobody is told of it. Take care not to lock yourself out: what no
+        identity is granted, only the superuser (:attr:`Config.superuser`) can
+        give back.
+
+        Args:
+          path: Which.
+          acl: Who may do what with it from now on. Entries that come twice
+            count once; ``auth`` stands for all identities that this session has
+            now, addresses excepted.
+          version: Refuse unless the znode has this :attr:`Stat.aversion`.
+            ``ANY_VERSION`` (-1) accepts any.
+
+        Returns:
+          The stat after the write. Only ``aversion`` has changed.
+
+        Raises:
+          NoNodeError: There is no such znode. Nothing changed.
+          NoAuthError: It does not grant ADMIN. Nothing changed.
+          BadVersionError: Its ACL has another version. Nothing changed.
+          InvalidAclError: As in :meth:`create`. Nothing changed.
+
+        Source:
+          ``ZooKeeper.setACL``.
+
+        """
+        result = await self._ask(SetAcl(path, tuple(acl), version))
+        assert isinstance(result, Stat)
+        return result
+
+    async def add_auth(self, scheme: str, credential: bytes | str) -> None:
+        """Prove to be somebody; the session is that, too, until it ends.
+
+        What the credential proves is found out at this member, and only that is
+        agreed upon and logged. Doing it again changes nothing. It belongs to
+        the session: unlike ZooKeeper's, it need not be repeated.
+
+        Args:
+          scheme: ``"digest"``, or that of an :class:`AuthenticationProvider`
+            given to the :class:`Ensemble`.
+          credential: For ``digest``, ``user:password``. A new user is one with
+            a name that nobody has used, for there is no list of them. Text is
+            encoded in UTF-8.
+
+        Raises:
+          AuthFailedError: The credential was refused, or this member does not
+            know the scheme. Nothing changed, and unlike in ZooKeeper the
+            session goes on.
+          BadArgumentsError: More than 64 identities, or one that is too long.
+            Nothing changed.
+
+        Source:
+          ``ZooKeeper.addAuthInfo``.
+
+        """
+        self.check()
+        proof = to_credential(scheme, credential)
+        identities = await self._authentication.prove(scheme, proof)
+        await self._ask(AddIdentities(identities))
+
     async def _ask(self, operation: Operation) -> Result:
         """Submit, wait for the local apply, and raise what was refused."""
         self._check_process()
         path = checked_path(operation, self._replica.config.limits)
+        self._check_schemes(operation)
         result = (await self._submit(operation, path)).result
         if isinstance(result, Refused):
             _raise_refusal(result)
@@ -325,6 +419,14 @@ class Session:
             errors = [_error_of(refusal) for refusal in result.refusals]
             raise MultiError(errors, result.failed_at)
         return result
+
+    def _check_schemes(self, operation: Operation) -> None:
+        match operation:
+            case Multi(operations):
+                for part in operations:
+                    self._check_schemes(part)
+            case Create(acl=acl) | SetAcl(acl=acl) if acl is not OPEN_ACL_UNSAFE:
+                self._authentication.check_schemes(operation.path, acl)
 
     async def _submit(self, operation: Operation, path: str) -> Applied:
         return await self._kept.submit(operation, path).wait()
@@ -340,19 +442,20 @@ class Session:
 
         Raises:
           NoNodeError: There is no such znode.
+          NoAuthError: It does not grant READ.
 
         Source:
           ``ZooKeeper.getData``.
 
         """
-        self.check()
-        await trio.lowlevel.checkpoint()
+        await self._begin_read(path)
         return self._tree.get(path)
 
     async def exists(self, path: str) -> Stat | None:
         """Return the stat of a znode, or ``None`` if there is none.
 
-        See :meth:`get` for what is read. Source: ``ZooKeeper.exists``.
+        See :meth:`get` for what is read. Everybody may ask, whatever the ACL,
+        as in ZooKeeper 3.8.0. Source: ``ZooKeeper.exists``.
         """
         self.check()
         await trio.lowlevel.checkpoint()
@@ -365,13 +468,13 @@ class Session:
 
         Raises:
           NoNodeError: There is no such znode.
+          NoAuthError: It does not grant READ.
 
         Source:
           ``ZooKeeper.getChildren``, which promises no order.
 
         """
-        self.check()
-        await trio.lowlevel.checkpoint()
+        await self._begin_read(path)
         return self._tree.get_children(path)
 
     async def predecessor(self, path: str, containing: str = "") -> str | None:
@@ -386,11 +489,65 @@ class Session:
 
         Raises:
           NoNodeError: There is no znode at ``path``.
+          NoAuthError: It, or its parent, does not grant READ.
+
+        """
+        await self._begin_read(path)
+        self._require(parent_of(path), Permission.READ)
+        return self._tree.predecessor(path, containing)
+
+    async def get_acl(self, path: str) -> tuple[tuple[Acl, ...], Stat]:
+        """Return the ACL and the stat of a znode.
+
+        See :meth:`get` for what is read. Without ADMIN, the hashes of passwords
+        are masked: ``user:x``.
+
+        Raises:
+          NoNodeError: There is no such znode.
+          NoAuthError: It grants neither READ nor ADMIN.
+
+        Source:
+          ``ZooKeeper.getACL``.
+
+        """
+        await self._begin_read(path, Permission.READ | Permission.ADMIN)
+        acl, stat = self._tree.get_acl(path)
+        if not self._tree.may(self.id, path, Permission.ADMIN):
+            acl = masked(acl)
+        return acl, stat
+
+    async def whoami(self) -> list[Identity]:
+        """Return who this session has proved to be, in that order.
+
+        An identity of the scheme ``digest`` is shown without its hash, as the
+        user's name. Everybody is also ``world:anyone``, which is left out.
+
+        Source:
+          ``ZooKeeper.whoAmI``.
 
         """
         self.check()
         await trio.lowlevel.checkpoint()
-        return self._tree.predecessor(path, containing)
+        return [shown(identity) for identity in self._tree.identities_of(self.id)]
+
+    async def _begin_read(
+        self, path: str, permission: Permission = Permission.READ
+    ) -> None:
+        """Pass a checkpoint, and then require a permission.
+
+        Raises:
+          NoAuthError: There is such a znode, and it does not grant it.
+
+        """
+        self.check()
+        await trio.lowlevel.checkpoint()
+        self._require(path, permission)
+
+    def _require(self, path: str, permission: Permission) -> None:
+        if not self._tree.may(self.id, path, permission):
+            # A session that has just ended is nobody any more.
+            self.check()
+            raise NoAuthError(path, f"{permission.name} is not granted")
 
     async def sync(self) -> None:
         """Wait until this member has every write acknowledged before the call.
@@ -449,6 +606,9 @@ class Session:
         Returns:
           What the predicate accepted.
 
+        Raises:
+          NoAuthError: The znode does not grant READ; perhaps not any more.
+
         """
         async with self.watch(path) as events:
             while True:
@@ -498,6 +658,7 @@ class Session:
 
     def _look(self, path: str) -> Znode | None:
         self.check()
+        self._require(path, Permission.READ)
         try:
             data, stat = self._tree.get(path)
         except NoNodeError:

@@ -38,6 +38,7 @@ from .acl import (
     allows,
     is_identity,
     masked,
+    shown,
     validate_acl,
 )
 from .codec import (
@@ -158,6 +159,7 @@ __all__ = [
     "name_of",
     "parent_of",
     "restore",
+    "shown",
     "stamp",
     "stats_path",
     "validate_acl",

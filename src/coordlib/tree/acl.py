@@ -35,6 +35,7 @@ __all__ = [
     "expand_acl",
     "is_identity",
     "masked",
+    "shown",
     "validate_acl",
 ]
 
@@ -217,6 +218,18 @@ def masked(acl: tuple[Acl, ...]) -> tuple[Acl, ...]:
             for entry in acl
         ]
     )
+
+
+def shown(identity: Identity) -> Identity:
+    """Return who that is to anybody who asks: without the hash of a password.
+
+    Source:
+      ``AuthenticationProvider.getUserName``.
+
+    """
+    if identity.scheme == "digest":
+        return Identity("digest", _user_of(identity))
+    return identity
 
 
 def is_identity(identity: Identity) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from .acl import Acl
 from .stat import Stat
 
 __all__ = ["TreeReader"]
@@ -12,7 +13,8 @@ __all__ = ["TreeReader"]
 class TreeReader(Protocol):
     """One replica's tree as it is now; other members may be ahead or behind.
 
-    Nothing changes between two reads without a checkpoint between them.
+    Nothing changes between two reads without a checkpoint between them. ACLs
+    are not checked: this is a process's view of what it holds itself.
     """
 
     @property
@@ -41,6 +43,16 @@ class TreeReader(Protocol):
 
     def get_children(self, path: str) -> list[str]:
         """Return the names of a znode's children, in the order of creation.
+
+        Raises:
+          NoNodeError: There is no such znode.
+          BadArgumentsError: ``path`` is malformed.
+
+        """
+        ...
+
+    def get_acl(self, path: str) -> tuple[tuple[Acl, ...], Stat]:
+        """Return the ACL, with all hashes, and the stat of a znode.
 
         Raises:
           NoNodeError: There is no such znode.
