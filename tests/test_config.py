@@ -8,6 +8,7 @@ from typing import Protocol, cast
 import attrs
 import pytest
 
+from coordlib import digest_identity
 from coordlib.config import Config, Limits
 from coordlib.errors import ConfigError
 from coordlib.tree import DATA_BYTES_MAX
@@ -49,7 +50,18 @@ def test_the_defaults_work() -> None:
 def test_every_field_is_tested_here() -> None:
     fields = {field.name for field in attrs.fields(Config)}
 
-    assert fields == {*DURATIONS, *COUNTS, "limits"}
+    assert fields == {*DURATIONS, *COUNTS, "superuser", "limits"}
+
+
+@pytest.mark.parametrize(
+    "superuser", ["super", "super:password", "super:", "a:b:" + 27 * "x" + "="]
+)
+def test_a_superuser_without_a_digest_is_refused(superuser: str) -> None:
+    Config(superuser=digest_identity("super", "secret").id)
+    with pytest.raises(ConfigError, match="superuser"):
+        Config(superuser=superuser)
+    # Nor does a digest show where a configuration is printed.
+    assert "superuser" not in repr(Config())
 
 
 @pytest.mark.parametrize("field", [*DURATIONS, *COUNTS])

@@ -11,17 +11,24 @@ from hypothesis import given, settings, strategies as st
 
 from coordlib import encoding
 from coordlib.errors import ErrorCode, ProtocolError
+from coordlib.ids import SessionId
 from coordlib.tree import (
     CONFIG_PATH,
+    CREATOR_ALL_ACL,
     SYSTEM_PATHS,
+    Acl,
+    AddIdentities,
     Create,
     Created,
     DataTree,
     Delete,
+    Identity,
     Multi,
     OpenSession,
+    Permission,
     Refused,
     Set,
+    SetAcl,
     capture,
     encode_snapshot,
     restore,
@@ -51,6 +58,10 @@ def grown() -> TreeWorld:
     world.create("/mortal", ttl_ms=1)
     world.apply(Create("/null", None))
     world.apply_payload(b"junk")
+    anna, ben = Identity("digest", "anna:hash"), Identity("plug-in", "ben")
+    world.apply(AddIdentities((anna, ben)), second)
+    world.apply(Create("/mine", acl=CREATOR_ALL_ACL), second)
+    world.apply(SetAcl("/a", (Acl(Permission.READ, ben),)), first)
     return world
 
 
@@ -112,6 +123,10 @@ SYSTEM = [
     for path in SYSTEM_PATHS
 ]
 SESSION: list[object] = [3, b"nonce", OWNER, 1000, [], 8]
+
+
+def with_identities(identities: list[object]) -> list[object]:
+    return [*SESSION[:4], identities, SESSION[5]]
 
 
 def assert_refused(body: bytes) -> None:
@@ -207,8 +222,8 @@ def test_every_kind_of_result_survives() -> None:
     ]
 
     assert results == [
-        *("Created", "Stat", "Refused", "list", "MultiRefused"),
-        *("Created", "Refused", "SessionOpened"),
+        *("Created", "Stat", "Refused", "list", "MultiRefused", "Stat"),
+        *("Created", "Refused", "SessionOpened", "NoneType", "Created"),
     ]
 
 
@@ -258,15 +273,19 @@ def test_random_bytes_are_refused(junk: bytes) -> None:
 def test_entries_that_go_together_are_accepted() -> None:
     tree = DataTree()
     body = body_with(
-        sessions=[SESSION, [4, b"another", OWNER, 1, [], 0]],
+        sessions=[with_identities([["a", "b"]]), [4, b"another", OWNER, 1, [], 0]],
         outcomes=[[3, 1, 5, [0]], [3, 8, 9, [0]]],
+        acls=[[[2, "a", "b"]], [[4, "a", "b"]]],
         znodes=[
-            znode("/a", owner=-1 << 63),
-            znode("/a/e", czxid=5, mzxid=6, pzxid=7, owner=3),
+            znode("/a", owner=-1 << 63, acl=2),
+            znode("/a/e", czxid=5, mzxid=6, pzxid=7, owner=3, acl=3),
             znode("/a/t", czxid=6, mzxid=6, pzxid=7, owner=(-1 << 56) + 1, data=None),
         ],
     )
     restore(tree, body)
+    assert not tree.may(SessionId(3), "/a", Permission.READ)
+    assert tree.may(SessionId(3), "/a", Permission.WRITE)
+    assert tree.may(SessionId(3), "/a/e", Permission.CREATE)
 
     assert tree.get_children("/a") == ["e", "t"]
 
@@ -378,6 +397,37 @@ TOO_MANY: list[object] = [[3, n, 5, [0]] for n in range(1, OUTCOMES_MAX + 2)]
             ),
             id="too many outcomes",
         ),
+        pytest.param(
+            body_with(sessions=[with_identities([["a", "b"], ["a", "b"]])]),
+            id="identity twice",
+        ),
+        pytest.param(
+            body_with(sessions=[with_identities([["", "b"]])]), id="no scheme"
+        ),
+        pytest.param(body_with(acls=[None], znodes=[znode("/a", acl=2)]), id="open"),
+        pytest.param(body_with(acls=[[]], znodes=[znode("/a", acl=2)]), id="empty ACL"),
+        pytest.param(
+            body_with(acls=[[[1, "auth", ""]]], znodes=[znode("/a", acl=2)]),
+            id="auth in an ACL",
+        ),
+        pytest.param(
+            body_with(acls=[[[1, "super", ""]]], znodes=[znode("/a", acl=2)]),
+            id="super in an ACL",
+        ),
+        pytest.param(body_with(acls=[[[2, "a", "b"]]]), id="unused ACL"),
+        pytest.param(body_with(znodes=[znode("/a", acl=2)]), id="unknown ACL"),
+        pytest.param(body_with(znodes=[znode("/a", acl=-1)]), id="negative ACL"),
+        pytest.param(
+            body_with(acls=[READ_ONLY], znodes=[znode("/a", acl=2)]), id="equal ACLs"
+        ),
+        pytest.param(
+            body_with(
+                acls=[[[2, "a", "b"]], [[4, "a", "b"]]],
+                znodes=[znode("/a", acl=3), znode("/b", acl=2)],
+            ),
+            id="ACLs out of order",
+        ),
+        pytest.param(body_with(znodes=[znode("/a", aversion=1 << 31)]), id="aversion"),
         pytest.param(body_with(znodes=[znode("/")]), id="two roots"),
         pytest.param(body_with(znodes=[znode("/a"), znode("/a")]), id="twins"),
         pytest.param(body_with(znodes=[znode("/a/b"), znode("/a")]), id="orphan"),

@@ -493,8 +493,9 @@ class Session:
 
         """
         await self._begin_read(path)
+        before = self._tree.predecessor(path, containing)
         self._require(parent_of(path), Permission.READ)
-        return self._tree.predecessor(path, containing)
+        return before
 
     async def get_acl(self, path: str) -> tuple[tuple[Acl, ...], Stat]:
         """Return the ACL and the stat of a znode.
