@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test bench torture mutants lint fix floors clean
+.PHONY: demo test bench torture simulate mutants conformance record lint fix floors clean
 
 demo: $(VENV)/.runtime
 	$(BIN)/python examples/worker_pool.py
@@ -35,6 +35,16 @@ simulate: $(VENV)/.dev
 # Breaks one rule after the other and lets the simulator object: some ten minutes.
 mutants: $(VENV)/.dev
 	$(BIN)/python -m coordlib.testing.mutants
+
+# Needs Debian's package zookeeper. Fails at a difference that is not meant.
+SEED ?= 1
+PROGRAMS ?= 1000
+conformance: $(VENV)/.dev
+	$(BIN)/python -m tests.conformance --seed $(SEED) --programs $(PROGRAMS)
+
+# Writes anew what `make test` holds coordlib against where there is no ZooKeeper.
+record: $(VENV)/.dev
+	$(BIN)/python -m tests.conformance --seed $(SEED) --programs $(PROGRAMS) --record
 
 fix: $(VENV)/.dev
 	$(BIN)/ruff check --fix .

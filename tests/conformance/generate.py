@@ -1,0 +1,207 @@
+"""Programs made up from a seed.
+
+Nothing is looked up while a program is made: it is a list, the same for every
+server. But most of what it asks for should make sense, so the generator keeps a
+rough idea of which znodes may exist.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+
+import attrs
+
+from .program import Name, Program, Step
+
+__all__ = ["STEPS", "generate"]
+
+STEPS = 30
+
+_NAMES = ("a", "b", "c")
+_DATA = (b"", b"x", b"yy", b"\0\xff", None, b"long" * 40)
+_VERSIONS = (-1, -1, -1, -1, -1, 0, 0, 1, 1, 2, 3, 7, -2, 1 << 20)
+# All kinds of malformed; some only with respect to what is done with them.
+_ODD_PATHS = (
+    "a",
+    "/a/",
+    "//a",
+    "/a//b",
+    "/.",
+    "/..",
+    "/a/./b",
+    "/a/../b",
+    "/\x01",
+    "/a\x00b",
+    "/\x7f",
+    "/\ud7ff",
+    "/\ue000",
+    "/\uf8ff",
+    "/\ufff0",
+    "/\uffff",
+    "/\x9f",
+    "/\xa0",
+    "/a b",
+    "/…",
+    "!/",
+    "!/zookeeper",
+    "!/zookeeper/config",
+    "!/zookeeper/quota",
+)
+# Not to be made, or made children of.
+_SYSTEM_PATHS = _ODD_PATHS[-3:]
+
+
+def generate(seed: int, number: int, *, steps: int = STEPS) -> Program:
+    """Return program ``number`` of a seed; always the same."""
+    return _Author(Random(f"{seed}/{number}")).write(f"p{seed}-{number}", steps)
+
+
+@attrs.define
+class _Author:
+    random: Random
+    # Sessions that should be open; what each watches, and how.
+    open: list[int] = attrs.field(factory=list)
+    opened: int = 0
+    watched: dict[tuple[int, str], str] = attrs.field(factory=dict)
+    # Children ever created, by the path of each znode that may exist.
+    created: dict[str, int] = attrs.field(factory=lambda: {"/": 0})
+    ephemeral: set[str] = attrs.field(factory=set)
+
+    def write(self, name: str, count: int) -> Program:
+        steps = [self._open() for _ in range(self.random.choice((1, 2, 2, 3)))]
+        kinds, weights = zip(*_WEIGHTS, strict=True)
+        while len(steps) < count:
+            make: Callable[[_Author], Step] = self.random.choices(kinds, weights)[0]
+            steps.append(make(self))
+        return Program(name, tuple(steps))
+
+    def _open(self) -> Step:
+        number = self.opened
+        self.opened += 1
+        self.open.append(number)
+        return Step(Name.OPEN, number)
+
+    def end(self) -> Step:
+        """Close or expire a session; if it is the only one, open another."""
+        if len(self.open) == 1:
+            return self._open()
+        session = self.random.choice(self.open)
+        self.open.remove(session)
+        name = Name.EXPIRE if self.random.random() < 0.3 else Name.CLOSE
+        return Step(name, session)
+
+    def create(self) -> Step:
+        return attrs.evolve(self._create(), session=self._session())
+
+    def _create(self) -> Step:
+        random = self.random
+        mode = random.choice((0, 0, 0, 0, 1, 1, 2, 3, 4, 5, 6))
+        if random.random() < 0.08:
+            path = random.choice([p for p in _ODD_PATHS if p not in _SYSTEM_PATHS])
+            # Everybody's root: its next number is not this program's alone.
+            mode = 0 if path == "!/" else mode
+        else:
+            parents = [p for p in self.created if p not in self.ephemeral]
+            parent = random.choice(parents if random.random() < 0.9 else self._known())
+            path = f"{parent.rstrip('/')}/{random.choice(_NAMES)}"
+            self._note(parent, path, mode)
+        if mode in {2, 3, 6} and path.rfind("/") > 0 and random.random() < 0.2:
+            path = path[: path.rfind("/") + 1]
+        return Step(
+            Name.CREATE,
+            path=path,
+            data=random.choice(_DATA),
+            mode=mode,
+            ttl_ms=random.choice((1 << 22, 1 << 39)) if mode in {5, 6} else 0,
+        )
+
+    def _note(self, parent: str, path: str, mode: int) -> None:
+        """Expect that a znode is made."""
+        if parent not in self.created:
+            return
+        if mode in {2, 3, 6}:
+            path += f"{self.created[parent]:010d}"
+        if path not in self.created and path.count("/") < 5:
+            self.created[parent] += 1
+            self.created[path] = 0
+            if mode in {1, 3}:
+                self.ephemeral.add(path)
+
+    def delete(self) -> Step:
+        return attrs.evolve(self._delete(), session=self._session())
+
+    def _delete(self) -> Step:
+        path = self._path()
+        return Step(Name.DELETE, path=path, version=self._version())
+
+    def set(self) -> Step:
+        return attrs.evolve(self._set(), session=self._session())
+
+    def _set(self) -> Step:
+        path = self._path(system=False)
+        data = self.random.choice(_DATA)
+        return Step(Name.SET, path=path, data=data, version=self._version())
+
+    def _check(self) -> Step:
+        return Step(Name.CHECK, path=self._path(), version=self._version())
+
+    def multi(self) -> Step:
+        makers = (self._create, self._create, self._delete, self._set, self._check)
+        count = self.random.choice((1, 2, 2, 3, 3, 4, 6))
+        parts = tuple(self.random.choice(makers)() for _ in range(count))
+        return Step(Name.MULTI, self._session(), parts=parts)
+
+    def read(self) -> Step:
+        name = self.random.choice((Name.EXISTS, Name.GET, Name.GET, Name.CHILDREN))
+        session, path = self._session(), self._path(system=False)
+        watch = self.random.random() < 0.5 and self._may_watch(session, path, "once")
+        return Step(name, session, path, watch=watch)
+
+    def add_watch(self) -> Step:
+        session, path = self._session(), self.random.choice(self._known())
+        mode = self.random.choice((0, 1))
+        if not self._may_watch(session, path, f"mode {mode}"):
+            return Step(Name.SYNC, session, path)
+        return Step(Name.ADD_WATCH, session, path, mode=mode)
+
+    def _may_watch(self, session: int, path: str, how: str) -> bool:
+        """Tell whether a session may watch this path like this.
+
+        Before 3.9 a server keeps only the last mode of one connection's watches
+        at one path (ZOOKEEPER-4466), so that is left out here.
+        """
+        return self.watched.setdefault((session, path), how) == how
+
+    def _session(self) -> int:
+        return self.random.choice(self.open)
+
+    def _version(self) -> int:
+        return self.random.choice(_VERSIONS)
+
+    def _path(self, *, system: bool = True) -> str:
+        """Return a path that probably exists, might exist, or cannot exist."""
+        luck = self.random.random()
+        if luck < 0.03:
+            odd = [p for p in _ODD_PATHS if system or not p.startswith("!")]
+            return self.random.choice(odd)
+        known = list(self.created)
+        if luck < 0.75:
+            # The youngest most of all: something may then become of them.
+            return self.random.choice(known[-6:] if luck < 0.5 else known)
+        return self.random.choice(self._known())
+
+    def _known(self) -> list[str]:
+        below = [f"/{a}/{b}" for a in _NAMES for b in _NAMES]
+        return [*self.created, *(f"/{name}" for name in _NAMES), *below]
+
+
+_WEIGHTS: tuple[tuple[Callable[[_Author], Step], int], ...] = (
+    (_Author.create, 30),
+    (_Author.delete, 14),
+    (_Author.set, 12),
+    (_Author.multi, 16),
+    (_Author.read, 30),
+    (_Author.add_watch, 4),
+    (_Author.end, 4),
+)

@@ -1,0 +1,18 @@
+"""A few programs on a real ZooKeeper, where there is one."""
+
+from __future__ import annotations
+
+import pytest
+
+from conformance.generate import generate
+from conformance.live import compare_live
+from conformance.server import is_installed, running_server
+
+
+@pytest.mark.zookeeper
+@pytest.mark.skipif(not is_installed(), reason="no ZooKeeper here")
+def test_coordlib_answers_as_a_real_zookeeper() -> None:
+    with running_server() as port:
+        report = compare_live((generate(0, number) for number in range(30)), port)
+    assert report.programs == 30
+    assert not report.differing, "\n\n".join(report.told)
