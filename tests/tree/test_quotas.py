@@ -308,7 +308,7 @@ def test_a_removed_quota_leaves_no_steps_behind() -> None:
         assert path in quotas.exceeded
         quotas.remove(path)
 
-    assert (len(quotas), quotas.exceeded, quotas._root.below) == (0, {}, {})
+    assert (quotas.by_path, quotas.exceeded, quotas._root.below) == ({}, {}, {})
 
 
 # --- snapshots ---

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import takewhile
+from typing import assert_never
 
 import attrs
 
@@ -31,14 +32,18 @@ from .mutations import Mutation
 from .operations import (
     AddIdentities,
     Cause,
+    Check,
     CloseSession,
     Configure,
+    Create,
+    Delete,
     DeleteContainer,
     Multi,
     OpenSession,
     Operation,
     Refused,
     Result,
+    Set,
     SetAcl,
 )
 from .paths import name_of, parent_of, validate_path
@@ -137,7 +142,7 @@ class DataTree:
             znode = self._by_path[path]
         except KeyError:
             raise _missing(path) from None
-        return znode.data or b"", znode.stat or znode.make_stat()
+        return znode.data or b"", znode.stat or znode.keep_stat()
 
     def get_nullable(self, path: str) -> tuple[bytes | None, Stat]:
         """Return the data of a znode exactly, ``None`` if null, and its stat.
@@ -150,7 +155,7 @@ class DataTree:
 
         """
         znode = self._lookup(path)
-        return znode.data, znode.stat or znode.make_stat()
+        return znode.data, znode.stat or znode.keep_stat()
 
     def exists(self, path: str) -> Stat | None:
         """Return the stat of a znode, or ``None`` if there is none.
@@ -163,7 +168,7 @@ class DataTree:
         if znode is None:
             validate_path(path)
             return None
-        return znode.stat or znode.make_stat()
+        return znode.stat or znode.keep_stat()
 
     def get_children(self, path: str) -> list[str]:
         """Return the names of a znode's children, in the order of creation.
@@ -176,7 +181,10 @@ class DataTree:
 
         """
         children = self._lookup(path).children
-        return [] if children is None else [name for _, name in children]
+        if children is None:
+            return []
+        name_at = 1 if path == "/" else len(path) + 1
+        return [child[name_at:] for _, child in children]
 
     def predecessor(self, path: str, containing: str = "") -> str | None:
         """Return the path of the sibling created last before this znode.
@@ -195,19 +203,18 @@ class DataTree:
 
         """
         znode = self._lookup(path)
-        parent_path = parent_of(path)
-        siblings = self._by_path[parent_path].children
+        siblings = self._by_path[parent_of(path)].children
         if path == "/" or siblings is None:
             return None
-        before = siblings.bisect_left((znode.czxid, name_of(path)))
-        for _, name in siblings.islice(0, before, reverse=True):
-            if containing in name:
-                return f"{parent_path.rstrip('/')}/{name}"
+        before = siblings.bisect_left((znode.czxid, path))
+        for _, sibling in siblings.islice(0, before, reverse=True):
+            if containing in name_of(sibling):
+                return sibling
         return None
 
     def quota(self, path: str) -> Quota | None:
         """Return the quota on this very znode; it is to be read only."""
-        return self._znodes.quotas.get(path)
+        return self._znodes.quotas.by_path.get(path)
 
     def quotas_exceeded(self) -> list[str]:
         """Return the paths whose quota has a soft limit that is exceeded, sorted."""
@@ -222,7 +229,7 @@ class DataTree:
 
         """
         znode = self._lookup(path)
-        return znode.acl, znode.stat or znode.make_stat()
+        return znode.acl, znode.stat or znode.keep_stat()
 
     def may(self, session: SessionId, path: str, permission: Permission) -> bool:
         """Tell whether the ACL of the znode at ``path`` lets a session do this.
@@ -351,9 +358,13 @@ class DataTree:
         mutation = Mutation(
             self._znodes, zxid, transaction.time_ms, session, identities
         )
+        result: Result
         match transaction.operation:
+            # The most frequent ones first: each case that does not match costs.
+            case Set() | Create() | Delete() | Check() as operation:
+                result = mutation.perform(operation)
             case Multi() as multi:
-                result: Result = mutation.perform_all(multi)
+                result = mutation.perform_all(multi)
             case DeleteContainer() as deletion:
                 result = mutation.delete_container(deletion)
             case OpenSession() as opening:
@@ -366,8 +377,8 @@ class DataTree:
                 result = self._identify(record, adding)
             case SetAcl() as setting:
                 result = mutation.set_acl(setting)
-            case operation:
-                result = mutation.perform(operation)
+            case _:
+                assert_never(transaction.operation)
         return Applied(zxid, session, cxid, result, mutation.events)
 
     def _identify(

@@ -158,7 +158,7 @@ class Mutation:
             reason = f"has ACL version {znode.aversion}, not {operation.version}"
             return Refused(ErrorCode.BAD_VERSION, path, reason)
         self.znodes.set_acl(path, acl, version=_next_version(znode.aversion))
-        return znode.make_stat()
+        return znode.keep_stat()
 
     def _acl_of(self, path: str, acl: tuple[Acl, ...]) -> tuple[Acl, ...] | Refused:
         """Return the ACL that a znode gets when this session wishes for ``acl``."""
@@ -199,7 +199,7 @@ class Mutation:
             return Refused(ErrorCode.NO_CHILDREN_FOR_EPHEMERALS, operation.path)
         if operation.data and len(operation.data) > DATA_BYTES_MAX:
             return _too_long(operation.path, operation.data)
-        if self.znodes.quotas:
+        if self.znodes.quotas.by_path:
             reason = self.znodes.quotas.refusal(path, 1, size_of(operation.data))
             if reason:
                 return Refused(ErrorCode.QUOTA_EXCEEDED, operation.path, reason)
@@ -248,7 +248,7 @@ class Mutation:
         znode = self._find(path, Permission.WRITE)
         if isinstance(znode, Refused):
             return znode
-        if self.znodes.quotas:
+        if self.znodes.quotas.by_path:
             grown = size_of(data) - size_of(znode.data)
             reason = self.znodes.quotas.refusal(path, 0, grown)
             if reason:
@@ -262,7 +262,7 @@ class Mutation:
         self.events.append(
             TreeEvent(EventType.DATA_CHANGED, path, self.zxid, None, znode.acl)
         )
-        return znode.make_stat()
+        return znode.keep_stat()
 
     def _check(self, operation: Check) -> Refused | None:
         version, czxid = operation.version, operation.czxid

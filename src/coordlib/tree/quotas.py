@@ -20,7 +20,6 @@ Source:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 import attrs
 
@@ -187,26 +186,21 @@ class _Step:
 
 
 class Quotas:
-    """The quotas of one tree by path. Its length is their number."""
+    """The quotas of one tree.
 
-    __slots__ = ("_by_path", "_root", "exceeded")
+    Attributes:
+      by_path: Each by the znode that it is on.
+      exceeded: Those of them that are beyond a soft limit.
+
+    """
+
+    __slots__ = ("_root", "by_path", "exceeded")
 
     def __init__(self) -> None:
-        self._by_path: dict[str, Quota] = {}
+        self.by_path: dict[str, Quota] = {}
         # The same as a trie, to find those on the way to a path.
         self._root = _Step()
-        # Those beyond a soft limit.
         self.exceeded: dict[str, Quota] = {}
-
-    def __len__(self) -> int:
-        return len(self._by_path)
-
-    def __iter__(self) -> Iterator[Quota]:
-        return iter(self._by_path.values())
-
-    def get(self, path: str) -> Quota | None:
-        """Return the quota on this znode, not one above it."""
-        return self._by_path.get(path)
 
     def holding(self, path: str) -> list[Quota]:
         """Return the quotas on ``path`` and on what is above it, from the top."""
@@ -226,12 +220,12 @@ class Quotas:
         for name in quota.path.split("/")[1:]:
             step = step.below.setdefault(name, _Step())
         step.quota = quota
-        self._by_path[quota.path] = quota
+        self.by_path[quota.path] = quota
         self._judge(quota)
 
     def remove(self, path: str) -> None:
         """Forget the quota on ``path``, which is there."""
-        del self._by_path[path]
+        del self.by_path[path]
         self.exceeded.pop(path, None)
         steps = [self._root]
         names = path.split("/")[1:]

@@ -20,7 +20,7 @@ from .acl_codec import acl_fields
 from .candidates import Candidates
 from .digest import DigestSum
 from .lifetimes import NO_OWNER
-from .paths import name_of, parent_of
+from .paths import parent_of
 from .quotas import (
     Quota,
     Quotas,
@@ -41,7 +41,8 @@ def to_int32(number: int) -> int:
     return (number + 0x80000000 & 0xFFFFFFFF) - 0x80000000
 
 
-@attrs.define(eq=False)
+# There are many: no room for weak references, and no stat before somebody reads.
+@attrs.define(eq=False, weakref_slot=False)
 class Znode:
     """One record of the tree; see :class:`.Stat` for most fields.
 
@@ -49,10 +50,11 @@ class Znode:
       ephemeral_owner: What ends its life: see :mod:`.lifetimes`.
       creates: How many children were ever created here: ZooKeeper's persisted
         ``cversion``, the source of sequence numbers.
-      children: Czxid and name of each child, ascending; ``None`` until there is
-        one, because most znodes are leaves.
+      children: Czxid and path of each child, ascending; ``None`` until there is
+        one, because most znodes are leaves. The path is the table's own key: a
+        name would be one more string.
       acl: Who may do what; one copy for all znodes with the same.
-      stat: What :meth:`ZnodeTable.stat_of` built since the last change.
+      stat: What :meth:`keep_stat` built since the last change.
       digest: See :class:`~.digest.Digestible`.
 
     """
@@ -72,11 +74,16 @@ class Znode:
     stat: Stat | None = None
     digest: int | None = None
 
+    def keep_stat(self) -> Stat:
+        """Build the stat and keep it, for readers."""
+        self.stat = self.make_stat()
+        return self.stat
+
     def make_stat(self) -> Stat:
-        """Build the stat and keep it."""
+        """Build the stat."""
         children = 0 if self.children is None else len(self.children)
         owner = self.ephemeral_owner
-        self.stat = Stat(
+        return Stat(
             self.czxid,
             self.mzxid,
             self.pzxid,
@@ -89,7 +96,6 @@ class Znode:
             size_of(self.data),
             children,
         )
-        return self.stat
 
 
 class ZnodeTable:
@@ -152,7 +158,8 @@ class ZnodeTable:
         parent.creates += 1
         parent.pzxid = zxid
         self._touch(parent_path, parent)
-        self._came(path, znode)
+        if self.quotas.by_path or path.startswith(QUOTA_PATH):
+            self._came(path, znode)
         return znode
 
     def delete(self, path: str, *, zxid: int) -> tuple[Znode, Znode]:
@@ -170,7 +177,8 @@ class ZnodeTable:
         self._unlink(path, znode, parent)
         parent.pzxid = zxid
         self._touch(parent_path, parent)
-        self._went(path, znode)
+        if self.quotas.by_path:
+            self._went(path, znode)
         return znode, parent
 
     def set_data(
@@ -187,7 +195,8 @@ class ZnodeTable:
         znode.mzxid = zxid
         znode.mtime = time_ms
         self._touch(path, znode)
-        self._changed(path, znode, grown)
+        if self.quotas.by_path:
+            self._changed(path, znode, grown)
         return znode
 
     def set_acl(self, path: str, acl: tuple[Acl, ...], *, version: int) -> Znode:
@@ -224,7 +233,7 @@ class ZnodeTable:
         """
         if parent.children is None:
             parent.children = SortedList()
-        parent.children.add((znode.czxid, name_of(path)))
+        parent.children.add((znode.czxid, path))
         owner = znode.ephemeral_owner
         if owner > 0:
             self._sessions.by_id[SessionId(owner)].ephemerals.add(path)
@@ -242,7 +251,7 @@ class ZnodeTable:
     def _unlink(self, path: str, znode: Znode, parent: Znode) -> None:
         """Undo :meth:`link`."""
         assert parent.children is not None
-        parent.children.remove((znode.czxid, name_of(path)))
+        parent.children.remove((znode.czxid, path))
         owner = znode.ephemeral_owner
         if owner > 0:
             self._sessions.by_id[SessionId(owner)].ephemerals.remove(path)
@@ -299,7 +308,7 @@ class ZnodeTable:
                 self.quotas.put(self._counted(governed, self.by_path[path]))
         return all(
             stats.data == quota.stats()
-            for quota in self.quotas
+            for quota in self.quotas.by_path.values()
             if (stats := self.by_path.get(stats_path(quota.path))) is not None
         )
 
@@ -307,33 +316,27 @@ class ZnodeTable:
         """Return the paths of all znodes below the one at ``path``, which exists."""
         paths = [path]
         while paths:
-            parent = paths.pop()
-            prefix = parent.rstrip("/") + "/"
-            for _, name in self.by_path[parent].children or ():
-                child = prefix + name
+            for _, child in self.by_path[paths.pop()].children or ():
                 yield child
                 if self.by_path[child].children:
                     paths.append(child)
 
     def _came(self, path: str, znode: Znode) -> None:
         """Count a znode that is new."""
-        if self.quotas:
-            self._count(path, 1, size_of(znode.data))
+        self._count(path, 1, size_of(znode.data))
         self._govern(path, znode)
 
     def _went(self, path: str, znode: Znode) -> None:
         """Undo :meth:`_came`."""
-        if self.quotas:
-            self._count(path, -1, -size_of(znode.data))
-            if governed := quota_of_limits(path):
-                self.quotas.remove(governed)
+        self._count(path, -1, -size_of(znode.data))
+        if (governed := quota_of_limits(path)) in self.quotas.by_path:
+            self.quotas.remove(governed)
 
     def _changed(self, path: str, znode: Znode, grown: int) -> None:
         """Count the new data of a znode, so many bytes more than the old."""
         # Without a quota, nothing that is there can be one's limits or stats.
-        if self.quotas:
-            self._count(path, 0, grown)
-            self._govern(path, znode)
+        self._count(path, 0, grown)
+        self._govern(path, znode)
 
     def _count(self, path: str, count: int, size: int) -> None:
         for quota in self.quotas.holding(path):
@@ -346,7 +349,7 @@ class ZnodeTable:
             return
         if governed := quota_of_limits(path):
             self.quotas.put(self._counted(governed, znode))
-        quota = self.quotas.get(governed or quota_of_stats(path))
+        quota = self.quotas.by_path.get(governed or quota_of_stats(path))
         if quota is not None:
             self._tell_use(quota)
 
