@@ -13,9 +13,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 
 import attrs
-import pytest
 import trio
-from trio.testing import MockClock
 
 from coordlib import (
     BadVersionError,
@@ -31,6 +29,7 @@ from coordlib import (
     SessionError,
 )
 from coordlib.testing import MemoryEnsemble
+from seeded import run_seeded
 
 __all__ = ["Chaos", "Faults", "play"]
 
@@ -98,16 +97,11 @@ def play(
     """
 
     async def run() -> Chaos:
-        # Trio shuffles the tasks that could run; its switch for tests is private.
-        scheduler.seed(seed)
         chaos = Chaos(seed, seconds, size, config or Config(), faults or Faults())
         await chaos.run()
         return chaos
 
-    scheduler = trio._core._run._r
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trio._core._run, "_ALLOW_DETERMINISTIC_SCHEDULING", True)
-        chaos = trio.run(run, clock=MockClock(autojump_threshold=0))
+    chaos = run_seeded(seed, run)
     chaos.check()
     return chaos
 

@@ -10,7 +10,6 @@ from itertools import pairwise
 import attrs
 import pytest
 import trio
-from trio.testing import MockClock
 
 from coordlib import (
     Check,
@@ -42,6 +41,7 @@ from coordlib.testing import (
 )
 from coordlib.tree import Multi, Transaction
 from replica.chaos import Chaos, Faults
+from seeded import run_seeded
 
 PARTS = ["/a", "/b"]
 
@@ -137,16 +137,12 @@ FORGETFUL = Config(history_records_max=8)
 @cache
 def tell(seed: int) -> Tale:
     async def run() -> Tale:
-        # Trio shuffles the tasks that could run; its switch for tests is private.
-        trio._core._run._r.seed(seed)
         config = FORGETFUL if seed % 2 else Config()
         tale = Tale(Chaos(seed, 3.0, 3, config, Faults()))
         await tale.run()
         return tale
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trio._core._run, "_ALLOW_DETERMINISTIC_SCHEDULING", True)
-        return trio.run(run, clock=MockClock(autojump_threshold=0))
+    return run_seeded(seed, run)
 
 
 EACH_SEED = pytest.mark.parametrize("seed", range(4))

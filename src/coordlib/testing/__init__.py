@@ -2,6 +2,7 @@
 
 * ``ensemble``: :class:`MemoryEnsemble`: members on an in-memory network with
   in-memory disks, faults on demand, and virtual time under trio's ``MockClock``
+* ``cancelling``: :func:`cancel_everywhere`: your code cancelled at each checkpoint
 * ``simulation``, ``simulate``: ensembles of pure parts from one seed, without trio,
   some hundred simulated hours an hour
 * ``history``: :class:`Recorder`: who called what when, and what came of it
@@ -11,6 +12,7 @@
   a history, of znodes or of your own service
 """
 
+from .cancelling import cancel_everywhere
 from .ensemble import MemoryEnsemble
 from .history import (
     Call,
@@ -47,6 +49,7 @@ __all__ = [
     "Rule",
     "Sync",
     "Verdict",
+    "cancel_everywhere",
     "check_history",
     "committed_log",
     "decode_log",
