@@ -20,7 +20,13 @@ from transport.seat import in_virtual_time
 
 # A quick ensemble, and one so slow that a release outlasts its patience.
 QUICK, SLOW = 0.001, 0.4
-PATIENT = Config(heartbeat_interval=0.5, silence_timeout=5.0, election_wait=1.0)
+# Its containers stay, so that each attempt meets the same tree.
+PATIENT = Config(
+    heartbeat_interval=0.5,
+    silence_timeout=5.0,
+    election_wait=1.0,
+    clean_interval=3600.0,
+)
 
 slow_and_quick = pytest.mark.parametrize("latency", [QUICK, SLOW])
 

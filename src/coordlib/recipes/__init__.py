@@ -19,7 +19,8 @@ that holds it. Three things are true of all recipes:
   known by the clock before the ensemble gives anything to anybody else, the
   block is *cancelled* and ends with a :exc:`coordlib.SessionError`.
 * Leaving by cancellation or by an error, at any point, leaves no znode behind
-  but the persistent parents.
+  but the parents: containers, which the ensemble deletes some time after the
+  last participant has gone.
 * Patience is the caller's: use ``trio.fail_after``.
 """
 

@@ -23,7 +23,7 @@ class Lock:
 
     While nobody else wants the lock, a hold costs two transactions: one to
     take it and one to release it. The znode at ``path`` is made when it is
-    missing, and stays.
+    missing, a container, which the ensemble deletes when nobody wants the lock.
 
     What is guaranteed: while clocks of this process and the leader's run at
     nearly the same rate, a block has been cancelled before another contender's

@@ -37,11 +37,13 @@ async def create(
     *,
     ephemeral: bool = False,
     sequential: bool = False,
+    container: bool = False,
 ) -> str:
     """Make a znode, and its parents where they are missing.
 
-    Parents are persistent and stay. They cost nothing while they exist, and
-    may vanish at any moment: then they are made again.
+    Parents are containers: the ensemble deletes them when nobody uses them, so
+    that the locks of yesterday do not pile up. So they may vanish at any
+    moment, also right after they were seen: then they are made again.
 
     Raises:
       NodeExistsError: There is one already. Nothing changed, except that
@@ -51,12 +53,16 @@ async def create(
     while True:
         try:
             return await session.create(
-                path, data, ephemeral=ephemeral, sequential=sequential
+                path,
+                data,
+                ephemeral=ephemeral,
+                sequential=sequential,
+                container=container,
             )
         except NoNodeError:
             # Ends at the root, which always exists.
             with suppress(NodeExistsError):
-                await create(session, path.rpartition("/")[0])
+                await create(session, path.rpartition("/")[0], container=True)
 
 
 @contextmanager

@@ -137,12 +137,6 @@ class Mutation:
             return Refused(ErrorCode.BAD_ARGUMENTS, CONFIG_PATH, reason)
         return self._set(Set(CONFIG_PATH, data))
 
-    def _is_over(self, znode: Znode) -> bool:
-        """Tell whether a znode without children is one that goes by itself."""
-        if znode.ephemeral_owner == CONTAINER_OWNER:
-            return znode.creates > 0
-        return 0 < ttl_of(znode.ephemeral_owner) < self.time_ms - znode.mtime
-
     def set_acl(self, operation: SetAcl) -> Stat | Refused:
         """Replace the ACL of a znode. Nobody is told of it."""
         path = operation.path
@@ -159,6 +153,12 @@ class Mutation:
             return Refused(ErrorCode.BAD_VERSION, path, reason)
         self.znodes.set_acl(path, acl, version=_next_version(znode.aversion))
         return znode.keep_stat()
+
+    def _is_over(self, znode: Znode) -> bool:
+        """Tell whether a znode without children is one that goes by itself."""
+        if znode.ephemeral_owner == CONTAINER_OWNER:
+            return znode.creates > 0
+        return 0 < ttl_of(znode.ephemeral_owner) < self.time_ms - znode.mtime
 
     def _acl_of(self, path: str, acl: tuple[Acl, ...]) -> tuple[Acl, ...] | Refused:
         """Return the ACL that a znode gets when this session wishes for ``acl``."""
