@@ -73,6 +73,8 @@ from file_disk import FileDisk
 __all__ = ["Stage"]
 
 OPTIONS = {"history": "history_records_max", "batch": "batch_records_max"}
+# Who keeps the sessions of these stories.
+_OWNER = b"16 bytes of name"
 Way = tuple[MemberId, MemberId]
 """Sender and receiver."""
 
@@ -238,9 +240,9 @@ class Stage:
     def _operation(self, name: str, what: list[str]) -> Operation:
         match what:
             case ["open"]:
-                return OpenSession(name.encode(), b"16 bytes of owner"[:16], 10_000)
+                return OpenSession(name.encode(), _OWNER, MemberId(1), 10_000)
             case ["close"]:
-                return CloseSession(self._session(name), Cause.CLOSED)
+                return CloseSession(self._session(name), Cause.CLOSED, _OWNER)
             case ["create", path, *rest]:
                 return Create(path, ephemeral=rest == ["ephemeral"])
             case _:

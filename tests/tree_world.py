@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from coordlib.ids import SessionId
+from coordlib.ids import MemberId, SessionId
 from coordlib.tree import (
     Applied,
     Cause,
@@ -18,9 +18,10 @@ from coordlib.tree import (
     stamp,
 )
 
-__all__ = ["OWNER", "TreeWorld"]
+__all__ = ["MEMBER", "OWNER", "TreeWorld"]
 
 OWNER = b"incarnation-of-1"
+MEMBER = MemberId(1)
 
 
 class TreeWorld:
@@ -83,7 +84,7 @@ class TreeWorld:
 
     def open(self, nonce: bytes = b"nonce") -> SessionId:
         """Open a session, or find it again."""
-        result = self.apply(OpenSession(nonce, OWNER, 10_000)).result
+        result = self.apply(OpenSession(nonce, OWNER, MEMBER, 10_000)).result
         assert isinstance(result, SessionOpened), result
         return result.session
 
@@ -95,4 +96,4 @@ class TreeWorld:
         return self.apply_payload(stamp(encode_request(0, 1, 0, operation), time_ms))
 
     def close(self, session: SessionId, cause: Cause = Cause.CLOSED) -> Applied:
-        return self.apply(CloseSession(session, cause))
+        return self.apply(CloseSession(session, cause, OWNER))

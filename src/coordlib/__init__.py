@@ -46,7 +46,7 @@ from coordlib.errors import (
     StorageLockedError,
 )
 from coordlib.ids import Epoch, MemberId, SessionId, Zxid
-from coordlib.replica.kept import Binding, SessionState
+from coordlib.replica.kept import Binding, SessionState, SessionTicket
 from coordlib.session import (
     AuthenticationProvider,
     EventStream,
@@ -133,6 +133,7 @@ __all__ = [
     "SessionExpiredError",
     "SessionId",
     "SessionState",
+    "SessionTicket",
     "Set",
     "Stat",
     "StorageError",

@@ -11,6 +11,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from math import isfinite
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
@@ -20,8 +21,9 @@ import trio
 
 from coordlib.config import Config
 from coordlib.consensus import Role
-from coordlib.errors import ConfigError, ReplicaClosedError
+from coordlib.errors import BadArgumentsError, ConfigError, ReplicaClosedError
 from coordlib.ids import MEMBER_ID_MAX, NO_MEMBER, Epoch, MemberId, Zxid
+from coordlib.replica.kept import SessionTicket
 from coordlib.replica.lifetime import block_error, inline, run_member
 from coordlib.replica.replica import Replica, Surroundings
 from coordlib.session import AuthenticationProvider, Session
@@ -296,7 +298,13 @@ class Ensemble:
         return await self._running().transfer_lead(None if to is None else MemberId(to))
 
     @asynccontextmanager
-    async def session(self, *, timeout: float = 10.0) -> AsyncIterator[Session]:
+    async def session(
+        self,
+        *,
+        timeout: float = 10.0,
+        resume: SessionTicket | None = None,
+        read_only: bool = False,
+    ) -> AsyncIterator[Session]:
         """Open a session for the length of a block.
 
         Waits for a quorum, if there is none. Leaving the block closes the
@@ -304,20 +312,41 @@ class Ensemble:
 
         Args:
           timeout: Seconds of silence after which the ensemble ends it. The
-            session gives itself up after two thirds of that. Between
-            :attr:`Config.session_timeout_min` and ``_max``.
+            session gives itself up after two thirds of that. Moved into the
+            bounds :attr:`Config.session_timeout_min` and ``_max``, as in
+            ZooKeeper; :attr:`Session.timeout` is what came of it.
+          resume: Go on with a session, ephemerals and all, that an earlier
+            process of this member left behind by dying, with its timeout. What
+            that process asked for and the ensemble has not carried out by now,
+            it never will.
+          read_only: Do not wait for a quorum: until there is one,
+            :attr:`Session.state` is ``READ_ONLY``, this member's tree serves
+            reads and writes are refused. See :meth:`Session.wait_connected`.
 
         Raises:
-          ConfigError: ``timeout`` is out of bounds. Nothing was opened.
+          BadArgumentsError: ``timeout`` is not a positive number, or the session
+            to resume belongs to another member or is in use in this process.
+          SessionExpiredError: The session to resume is over, or its password is
+            another. With ``read_only`` the session's use raises these two.
 
         """
-        config, replica = self._config, self._running()
-        low, high = config.session_timeout_min, config.session_timeout_max
-        if not low <= timeout <= high:
-            raise ConfigError(f"session timeout {timeout} is not in {low} to {high}")
-        kept = await replica.open_session(timeout)
+        replica = self._running()
+        if resume is not None:
+            kept = replica.resume_session(resume.id, resume.password)
+        else:
+            kept = replica.open_session(self._granted(timeout))
         async with Session(kept, self._check_process, self._authentication) as session:
+            if not read_only:
+                await session.wait_connected()
             yield session
+
+    def _granted(self, timeout: float) -> float:
+        """Return the session timeout nearest to that which was asked for."""
+        if not (timeout > 0 and isfinite(timeout)):
+            raise BadArgumentsError("", f"timeout must be positive, not {timeout}")
+        config = self._config
+        low, high = config.session_timeout_min, config.session_timeout_max
+        return min(max(timeout, low), high)
 
     def statistics(self) -> EnsembleStatistics:
         """Return what the member is doing right now."""

@@ -120,7 +120,7 @@ class OperationError(CoordError):
         self.reason = reason
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.reason}" if self.reason else self.path
+        return ": ".join(filter(None, (self.path, self.reason)))
 
 
 class NoNodeError(OperationError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import given, strategies as st
 
-from coordlib.ids import SessionId
+from coordlib.ids import MemberId, SessionId
 from coordlib.replica.expiry import Expiry
 from coordlib.tree import SessionRecord
 
@@ -12,7 +12,7 @@ A, B = b"a" * 16, b"b" * 16
 
 
 def session(id: int, owner: bytes, timeout_ms: int) -> SessionRecord:
-    return SessionRecord(SessionId(id), b"%d" % id, owner, timeout_ms)
+    return SessionRecord(SessionId(id), b"%d" % id, owner, MemberId(1), timeout_ms)
 
 
 def look_often(expiry: Expiry, sessions: list[SessionRecord], until: float) -> float:

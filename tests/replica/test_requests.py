@@ -6,7 +6,7 @@ import pytest
 
 from coordlib import Cause, Create
 from coordlib.errors import BadArgumentsError, ConnectionLossError, ErrorCode
-from coordlib.ids import SessionId
+from coordlib.ids import MemberId, SessionId
 from coordlib.replica.requests import Outstanding
 from coordlib.replica.waiter import Waiter
 from coordlib.tree import (
@@ -26,6 +26,7 @@ from coordlib.tree import (
 
 A, B = SessionId(1), SessionId(2)
 OWNER = b"o" * 16
+MEMBER = MemberId(1)
 
 
 def new_outstanding(bytes_max: int = 4 << 20) -> Outstanding:
@@ -145,9 +146,15 @@ def test_acknowledged_is_what_is_below_the_oldest_without_an_outcome() -> None:
     assert list(record.outcomes) == [3, 4, 5, 6]
 
 
+def opening(nonce: bytes) -> OpenSession:
+    return OpenSession(nonce, OWNER, MEMBER, 1000)
+
+
 def _opening(nonce: bytes) -> bytes:
     outstanding = new_outstanding()
-    return outstanding.add(NO_SESSION, 1, OpenSession(nonce, OWNER, 1000), None).body
+    return outstanding.add(
+        NO_SESSION, 1, OpenSession(nonce, OWNER, MEMBER, 1000), None
+    ).body
 
 
 async def test_a_snapshot_hides_no_outcome() -> None:
@@ -155,9 +162,9 @@ async def test_a_snapshot_hides_no_outcome() -> None:
     opened: Waiter[Applied] = Waiter()
     not_opened: Waiter[Applied] = Waiter()
     closing: Waiter[Applied] = Waiter()
-    outstanding.add(NO_SESSION, 1, OpenSession(b"known", OWNER, 1000), opened)
-    outstanding.add(NO_SESSION, 2, OpenSession(b"unknown", OWNER, 1000), not_opened)
-    outstanding.add(NO_SESSION, 3, CloseSession(B, Cause.CLOSED), closing)
+    outstanding.add(NO_SESSION, 1, opening(b"known"), opened)
+    outstanding.add(NO_SESSION, 2, opening(b"unknown"), not_opened)
+    outstanding.add(NO_SESSION, 3, CloseSession(B, Cause.CLOSED, OWNER), closing)
     refused: Waiter[Applied] = Waiter()
     made = add(outstanding, A, 1)
     outstanding.add(A, 2, Create("/1"), refused)
@@ -202,8 +209,7 @@ async def test_what_follows_an_outcome_is_called_with_it() -> None:
 def test_within_an_epoch_what_counts_is_the_first_time_a_request_was_sent() -> None:
     """The first one may be what is applied, long before the second is sent."""
     outstanding = new_outstanding()
-    opening = OpenSession(b"n" * 16, OWNER, 1000)
-    request = outstanding.add(NO_SESSION, 1, opening, None)
+    request = outstanding.add(NO_SESSION, 1, opening(b"n" * 16), None)
     outstanding.take_unsent(1.0)
     outstanding.send_all_again(new_epoch=False)
     outstanding.take_unsent(5.0)

@@ -47,7 +47,7 @@ from coordlib.tree.acl import (
     AclTable,
     expand_acl,
 )
-from tree_world import OWNER, TreeWorld
+from tree_world import MEMBER, OWNER, TreeWorld
 
 ANNA = Identity("digest", "anna:hash-of-anna")
 BEN = Identity("digest", "ben:hash-of-ben")
@@ -72,7 +72,7 @@ class AclWorld(TreeWorld):
 
     def session_of(self, *identities: Identity) -> SessionId:
         nonce = b"%d" % (self.tree.zxid + 1)
-        result = self.apply(OpenSession(nonce, OWNER, 1000, identities)).result
+        result = self.apply(OpenSession(nonce, OWNER, MEMBER, 1000, identities)).result
         assert isinstance(result, SessionOpened)
         return result.session
 

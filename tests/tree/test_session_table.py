@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from coordlib.errors import ErrorCode
-from coordlib.ids import SessionId
+from coordlib.ids import MemberId, SessionId
 from coordlib.tree import (
     Applied,
     Cause,
@@ -17,13 +17,15 @@ from coordlib.tree import (
     Multi,
     OpenSession,
     Refused,
+    ResumeSession,
     SessionOpened,
     Set,
     Stat,
     TreeEvent,
 )
+from coordlib.tree.fields import UINT64_MAX
 from coordlib.tree.sessions import OUTCOMES_MAX
-from tree_world import OWNER, TreeWorld
+from tree_world import MEMBER, OWNER, TreeWorld
 
 
 @pytest.fixture
@@ -38,7 +40,7 @@ def refusal_of(applied: Applied) -> ErrorCode:
 
 def test_session_is_named_by_the_zxid_that_opened_it(world: TreeWorld) -> None:
     world.create("/a")
-    applied = world.apply(OpenSession(b"nonce", OWNER, 5000))
+    applied = world.apply(OpenSession(b"nonce", OWNER, MEMBER, 5000))
 
     assert applied.result == SessionOpened(SessionId(2), b"nonce", OWNER)
     assert not applied.duplicate
@@ -53,7 +55,7 @@ def test_session_is_named_by_the_zxid_that_opened_it(world: TreeWorld) -> None:
 def test_opening_with_a_known_nonce_finds_the_same_session(world: TreeWorld) -> None:
     session = world.open()
     digest = world.tree.digest()
-    applied = world.apply(OpenSession(b"nonce", b"another owner   ", 1))
+    applied = world.apply(OpenSession(b"nonce", b"another owner   ", MEMBER, 1))
 
     assert applied.result == SessionOpened(session, b"nonce", OWNER)
     assert applied.duplicate
@@ -134,7 +136,7 @@ def test_closed_session_may_ask_nothing(world: TreeWorld) -> None:
 
 def test_session_that_closes_itself_leaves_no_record(world: TreeWorld) -> None:
     session = world.open()
-    closing = CloseSession(session, Cause.CLOSED)
+    closing = CloseSession(session, Cause.CLOSED, OWNER)
     first = world.apply(closing, session, cxid=1)
     again = world.apply(closing, session, cxid=1)
 
@@ -250,3 +252,83 @@ def test_digest_covers_what_a_session_remembers(world: TreeWorld) -> None:
     seen.add(world.tree.digest())
 
     assert len(seen) == 5
+
+
+RESUMER = b"incarnation-of-2"
+
+
+def resuming(
+    session: SessionId, nonce: bytes = b"nonce", member: MemberId = MEMBER
+) -> ResumeSession:
+    return ResumeSession(session, nonce, RESUMER, member)
+
+
+def test_the_next_incarnation_of_its_member_resumes_a_session(world: TreeWorld) -> None:
+    session = world.open()
+    world.create("/e", session=session, ephemeral=True)
+    digest = world.tree.digest()
+    applied = world.apply(resuming(session))
+
+    assert applied.result == SessionOpened(session, b"nonce", RESUMER)
+    assert not applied.duplicate
+    assert world.tree.exists("/e") is not None
+    assert world.tree.digest() != digest
+
+
+def test_requests_of_the_incarnation_that_died_are_too_late(world: TreeWorld) -> None:
+    session = world.open()
+    world.apply(Create("/1"), session, cxid=1)
+    world.apply(resuming(session))
+    late = world.apply(Create("/2"), session, cxid=2)
+
+    assert late.duplicate
+    assert world.tree.exists("/2") is None
+    record = world.tree.session(session)
+    assert record is not None
+    world.apply(Create("/3"), session, cxid=record.last_cxid + 1)
+    assert world.tree.exists("/3") is not None
+
+
+def test_resuming_twice_is_resuming_once(world: TreeWorld) -> None:
+    session = world.open()
+    world.apply(resuming(session))
+    record = world.tree.session(session)
+    assert record is not None
+    first = record.last_cxid
+    again = world.apply(resuming(session))
+
+    assert again.duplicate
+    assert again.result == SessionOpened(session, b"nonce", RESUMER)
+    assert record.last_cxid == first
+
+
+def test_nobody_else_resumes_a_session(world: TreeWorld) -> None:
+    session = world.open()
+    digest = world.tree.digest()
+
+    expired = ErrorCode.SESSION_EXPIRED
+    assert refusal_of(world.apply(resuming(session, b"guess"))) is expired
+    assert refusal_of(world.apply(resuming(SessionId(99)))) is expired
+    elsewhere = world.apply(resuming(session, member=MemberId(2)))
+    assert refusal_of(elsewhere) is ErrorCode.BAD_ARGUMENTS
+    assert world.tree.digest() == digest
+
+
+def test_a_session_without_numbers_left_is_not_resumed(world: TreeWorld) -> None:
+    session = world.open()
+    world.apply(Create("/a"), session, cxid=UINT64_MAX - 1)
+    refused = refusal_of(world.apply(resuming(session)))
+
+    assert refused is ErrorCode.RUNTIME_INCONSISTENCY
+
+
+@pytest.mark.parametrize("cause", [Cause.EXPIRED, Cause.CLOSED])
+def test_nobody_is_ended_for_a_predecessor(world: TreeWorld, cause: Cause) -> None:
+    """The leader judged its silence, or it asked, before the next one was there."""
+    session = world.open()
+    world.apply(resuming(session))
+    late = world.apply(CloseSession(session, cause, OWNER))
+
+    assert late.closed == 0
+    assert world.tree.session(session) is not None
+    assert world.apply(CloseSession(session, cause, RESUMER)).closed == session

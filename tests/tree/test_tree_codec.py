@@ -9,7 +9,7 @@ from hypothesis import given, settings, strategies as st
 
 from coordlib import encoding
 from coordlib.errors import ErrorCode, ProtocolError
-from coordlib.ids import SessionId
+from coordlib.ids import MemberId, SessionId
 from coordlib.tree import (
     OPEN_ACL_UNSAFE,
     TTL_MS_MAX,
@@ -27,6 +27,7 @@ from coordlib.tree import (
     Operation,
     Permission,
     Refused,
+    ResumeSession,
     Set,
     SetAcl,
     Transaction,
@@ -62,6 +63,8 @@ parts = st.one_of(
     st.builds(Set, texts, data, versions),
     st.builds(Check, texts, versions, uint64),
 )
+owners = st.binary(min_size=16, max_size=16)
+members = st.integers(1, 254).map(MemberId)
 operations: st.SearchStrategy[Operation] = st.one_of(
     parts,
     st.builds(Multi, st.lists(parts, max_size=4).map(tuple)),
@@ -69,16 +72,25 @@ operations: st.SearchStrategy[Operation] = st.one_of(
     st.builds(
         OpenSession,
         st.binary(min_size=1, max_size=64),
-        st.binary(min_size=16, max_size=16),
+        owners,
+        members,
         st.integers(1, (1 << 31) - 1),
         st.lists(identities, max_size=3).map(tuple),
     ),
     st.builds(SetAcl, texts, acls, versions),
     st.builds(AddIdentities, st.lists(identities, max_size=3).map(tuple)),
     st.builds(
+        ResumeSession,
+        uint64.map(SessionId),
+        st.binary(min_size=1, max_size=64),
+        owners,
+        members,
+    ),
+    st.builds(
         CloseSession,
         uint64.map(SessionId),
         st.sampled_from([Cause.CLOSED, Cause.EXPIRED]),
+        owners,
     ),
 )
 

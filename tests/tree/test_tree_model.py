@@ -35,7 +35,7 @@ from coordlib.tree import (
     encode_snapshot,
     restore,
 )
-from tree_world import TreeWorld
+from tree_world import OWNER, TreeWorld
 
 
 class NotAllowed(Exception):  # noqa: N818 - what the model says of an operation
@@ -228,6 +228,7 @@ operations: st.SearchStrategy[Operation] = st.one_of(
         CloseSession,
         st.sampled_from([SessionId(1), SessionId(2)]),
         st.just(Cause.CLOSED),
+        st.just(OWNER),
     ),
 )
 histories = st.lists(st.tuples(operations, st.sampled_from([0, 1, 2])), max_size=25)

@@ -34,7 +34,7 @@ from coordlib.tree import (
     restore,
 )
 from coordlib.tree.sessions import OUTCOMES_MAX
-from tree_world import OWNER, TreeWorld
+from tree_world import MEMBER, OWNER, TreeWorld
 
 MAGIC_LENGTH = 16
 EMPTY = encode_snapshot(capture(DataTree()))
@@ -49,7 +49,7 @@ def grown() -> TreeWorld:
     world.apply(Set("/a", b"2"), first)
     world.apply(Set("/a", b"3", 0), first)
     world.apply(Delete("/none"), second)
-    world.apply(OpenSession(b"3", OWNER, 1), second)
+    world.apply(OpenSession(b"3", OWNER, MEMBER, 1), second)
     world.apply(Multi((Create("/a/b"), Delete("/a/b"), Set("/a", b""))), first)
     world.apply(Multi((Create("/c"), Delete("/none"))), first)
     world.create("/emptied", container=True)
@@ -122,11 +122,11 @@ SYSTEM = [
     znode(path, **({"aversion": -1, "acl": 1} if path == CONFIG_PATH else {}))
     for path in SYSTEM_PATHS
 ]
-SESSION: list[object] = [3, b"nonce", OWNER, 1000, [], 8]
+SESSION: list[object] = [3, b"nonce", OWNER, 1, 1000, [], 8]
 
 
 def with_identities(identities: list[object]) -> list[object]:
-    return [*SESSION[:4], identities, SESSION[5]]
+    return [*SESSION[:5], identities, SESSION[6]]
 
 
 def assert_refused(body: bytes) -> None:
@@ -273,7 +273,7 @@ def test_random_bytes_are_refused(junk: bytes) -> None:
 def test_entries_that_go_together_are_accepted() -> None:
     tree = DataTree()
     body = body_with(
-        sessions=[with_identities([["a", "b"]]), [4, b"another", OWNER, 1, [], 0]],
+        sessions=[with_identities([["a", "b"]]), [4, b"another", OWNER, 1, 1, [], 0]],
         outcomes=[[3, 1, 5, [0]], [3, 8, 9, [0]]],
         acls=[[[2, "a", "b"]], [[4, "a", "b"]]],
         znodes=[
@@ -372,7 +372,7 @@ TOO_MANY: list[object] = [[3, n, 5, [0]] for n in range(1, OUTCOMES_MAX + 2)]
         pytest.param(body_with(sessions=[SESSION], zxid=2), id="future session"),
         pytest.param(body_with(sessions=[[0, *SESSION[1:]]]), id="session 0"),
         pytest.param(
-            body_with(sessions=[[4, b"n", OWNER, 1, [], 0], SESSION]),
+            body_with(sessions=[[4, b"n", OWNER, 1, 1, [], 0], SESSION]),
             id="sessions out of order",
         ),
         pytest.param(
@@ -393,7 +393,7 @@ TOO_MANY: list[object] = [[3, n, 5, [0]] for n in range(1, OUTCOMES_MAX + 2)]
         ),
         pytest.param(
             body_with(
-                sessions=[[3, b"nonce", OWNER, 1, [], 1 << 40]], outcomes=TOO_MANY
+                sessions=[[3, b"nonce", OWNER, 1, 1, [], 1 << 40]], outcomes=TOO_MANY
             ),
             id="too many outcomes",
         ),

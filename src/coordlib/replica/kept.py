@@ -10,6 +10,7 @@ nothing that could hang, stands between the loss and the cancellation.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Self
@@ -18,6 +19,7 @@ import attrs
 import trio
 
 from coordlib.errors import (
+    BadArgumentsError,
     ConnectionLossError,
     CoordError,
     OverloadedError,
@@ -28,10 +30,12 @@ from coordlib.errors import (
 )
 from coordlib.ids import SessionId
 from coordlib.tree import (
+    NO_SESSION,
     Applied,
     Cause,
     EventType,
     Operation,
+    SessionRecord,
     Watch,
     WatchedEvent,
     WatchKind,
@@ -43,12 +47,25 @@ if TYPE_CHECKING:
     from .replica import Replica
     from .requests import Request
 
-__all__ = ["Binding", "KeptSession", "SessionState", "closed_error"]
+__all__ = [
+    "SECRET_BYTES",
+    "Binding",
+    "KeptSession",
+    "SessionState",
+    "SessionTicket",
+    "closed_error",
+]
+
+
+_ID_END = 1 << 64
+SECRET_BYTES = 16
 
 
 class SessionState(Enum):
     """The life of a session; LOST and CLOSED are final."""
 
+    # The ensemble has not opened it yet: this member serves reads meanwhile.
+    READ_ONLY = auto()
     CONNECTED = auto()
     # No heartbeat was answered for a third of the timeout: writes are refused.
     SUSPENDED = auto()
@@ -58,17 +75,52 @@ class SessionState(Enum):
     CLOSED = auto()
 
 
-class KeptSession:
-    """One session of this process; dies with the replica at the latest."""
+@attrs.frozen
+class SessionTicket:
+    """What the next process of the same member can resume a session with.
 
-    def __init__(
-        self, replica: Replica, id: SessionId, timeout: float, sent: float
-    ) -> None:
+    Attributes:
+      id: Which session.
+      password: A secret: 16 random bytes. Whoever has it can take the session.
+
+    """
+
+    id: SessionId
+    password: bytes = attrs.field(repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse what no session has.
+
+        Raises:
+          BadArgumentsError: The id or the password is impossible.
+
+        """
+        if type(self.id) is not int or not 0 < self.id < _ID_END:
+            raise BadArgumentsError("", f"no session has the id {self.id!r}")
+        if type(self.password) is not bytes or len(self.password) != SECRET_BYTES:
+            raise BadArgumentsError("", f"a password is {SECRET_BYTES} bytes")
+
+
+class KeptSession:
+    """One session of this process; dies with the replica at the latest.
+
+    Attributes:
+      id: 0 until the ensemble has opened it.
+      nonce: What proves that it is one's own.
+      timeout: Seconds of silence after which the ensemble ends it.
+      state: As of the last look at the clock.
+      moved: Where to park for a change of the state.
+
+    """
+
+    def __init__(self, replica: Replica, nonce: bytes, timeout: float) -> None:
         self.replica = replica
-        self.id = id
+        self.id = NO_SESSION
+        self.nonce = nonce
         self.timeout = timeout
-        self.state = SessionState.CONNECTED
-        self._heard = sent
+        self.state = SessionState.READ_ONLY
+        self.moved = trio.lowlevel.ParkingLot()
+        self._heard = math.inf
         self._cxid = 0
         self._bindings: dict[Binding, None] = {}
         # What waits for something else than a request's outcome.
@@ -88,6 +140,16 @@ class KeptSession:
 
     # --- from the replica ---
 
+    def opened(self, record: SessionRecord, sent: float) -> None:
+        """Note that the ensemble has opened it, asked no earlier than ``sent``."""
+        self.id, self.timeout = record.id, record.timeout_ms / 1000
+        self._heard, self._cxid = sent, record.last_cxid
+        self._become(SessionState.CONNECTED)
+
+    def refused(self, error: Callable[[], CoordError]) -> None:
+        """Note that the ensemble will not open it."""
+        self._finish(SessionState.LOST, error, requests=None)
+
     def confirmed(self, sent: float) -> None:
         """Note that the ensemble heard of it no earlier than ``sent``."""
         # A late answer does not revive it: its bindings' scopes have ended.
@@ -96,7 +158,7 @@ class KeptSession:
             return
         self._heard = max(self._heard, sent)
         if self.state is SessionState.SUSPENDED:
-            self.state = SessionState.CONNECTED
+            self._become(SessionState.CONNECTED)
         for binding in self._bindings:
             binding.scope.deadline = self.deadline
 
@@ -106,7 +168,7 @@ class KeptSession:
             self.replica.close_session(self.id, Cause.EXPIRED)
             self._finish(SessionState.LOST, _lost, requests=_unanswered)
         elif self._error is None and now >= self._heard + self.timeout / 3:
-            self.state = SessionState.SUSPENDED
+            self._become(SessionState.SUSPENDED)
 
     def ended(self, cause: Cause | None) -> None:
         """Note that it is over: by a transaction, or with the replica."""
@@ -122,6 +184,11 @@ class KeptSession:
         """Note that it ended, and perhaps after requests whose outcomes it took."""
         self._finish(SessionState.LOST, _expired, requests=_unanswered)
 
+    def _become(self, state: SessionState) -> None:
+        if state is not self.state:
+            self.state = state
+            self.moved.unpark_all()
+
     def _finish(
         self,
         state: SessionState,
@@ -131,7 +198,8 @@ class KeptSession:
     ) -> None:
         if self._error is not None:
             return
-        self.state, self._error = state, error
+        self._error = error
+        self._become(state)
         for binding in list(self._bindings):
             binding.lose()
         if requests is not None:
@@ -149,6 +217,11 @@ class KeptSession:
         """
         self._finish(SessionState.CLOSED, _closed, requests=None)
         return self.replica.close_session(self.id, Cause.CLOSED)
+
+    def abandon(self) -> None:
+        """Give it up before it is open."""
+        self._finish(SessionState.CLOSED, _closed, requests=None)
+        self.replica.withdraw_session(self)
 
     def left(self, *, confirmed: bool) -> None:
         """Fail what has no outcome; once confirmed, it will not be applied."""
@@ -171,13 +244,14 @@ class KeptSession:
         """Ask for a change.
 
         Raises:
-          ReadOnlyError: The session is suspended. Nothing changes.
+          ReadOnlyError: The session is suspended, or not open yet. Nothing
+            changes.
           OverloadedError: Too many requests are without an answer already.
           SessionError: It is over.
 
         """
         self.require()
-        if self.state is SessionState.SUSPENDED:
+        if self.state is not SessionState.CONNECTED:
             raise ReadOnlyError(path, "no quorum answers; this member serves reads")
         outstanding_max = self.replica.config.limits.outstanding_max
         if self.replica.outstanding.of(self.id) >= outstanding_max:

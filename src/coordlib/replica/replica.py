@@ -8,16 +8,26 @@ through :mod:`driver`.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 import attrs
 import trio
 
 from coordlib.config import Config
 from coordlib.consensus import Confirmed, Role, RoleChanged, Transaction
-from coordlib.errors import LeadTransferError, ReplicaClosedError
+from coordlib.errors import (
+    BadArgumentsError,
+    CoordError,
+    ErrorCode,
+    LeadTransferError,
+    ReplicaClosedError,
+    SessionExpiredError,
+    operation_error,
+)
 from coordlib.ids import NO_EPOCH, NO_MEMBER, MemberId, SessionId, Zxid
 from coordlib.storage.interface import LogStore
 from coordlib.transport.interface import UNKNOWN_ENSEMBLE, Hello, Transport
@@ -30,7 +40,10 @@ from coordlib.tree import (
     DataTree,
     OpenSession,
     Operation,
+    Refused,
+    ResumeSession,
     SessionOpened,
+    SessionRecord,
     capture,
     encode_request,
     encode_snapshot,
@@ -42,7 +55,7 @@ from .cleaner import Cleaner
 from .contact import Contact
 from .driver import Driver
 from .expiry import Expiry
-from .kept import KeptSession, closed_error
+from .kept import SECRET_BYTES, KeptSession, SessionState, closed_error
 from .links import Blocking, ReplicaLink
 from .requests import Outstanding, Request
 from .subscriptions import Subscriptions
@@ -104,6 +117,7 @@ class Replica:
         self._transport = transport
         self._surroundings = surroundings
         self._kept: dict[SessionId, KeptSession] = {}
+        self._opening: dict[KeptSession, Request] = {}
         # Requests of the replica itself, such as opening a session.
         self._cxid = int.from_bytes(surroundings.entropy(5), "big") << 22
         self._to_apply: deque[Transaction] = deque()
@@ -175,9 +189,10 @@ class Replica:
         self.outstanding.fail_all(closed_error)
         self._contact.fail_all(closed_error)
         self._ready.unpark_all()
-        for session in list(self._kept.values()):
+        for session in [*self._kept.values(), *self._opening]:
             session.ended(None)
         self._kept.clear()
+        self._opening.clear()
 
     def abort(self) -> None:
         """End at once: what is queued anywhere is lost."""
@@ -249,39 +264,62 @@ class Replica:
         self._flush_bell.ring()
         return request
 
-    async def open_session(self, timeout: float) -> KeptSession:
-        """Open a session and keep it alive from the moment it is applied.
+    def open_session(self, timeout: float) -> KeptSession:
+        """Open a session, and keep it alive from the moment it is applied.
 
         Args:
           timeout: The session's, in seconds.
 
         """
-        operation = OpenSession(
-            self._surroundings.entropy(16), self.incarnation, round(timeout * 1000)
+        nonce = self._surroundings.entropy(SECRET_BYTES)
+        kept = KeptSession(self, nonce, timeout)
+        timeout_ms = round(timeout * 1000)
+        self._ask_for(
+            kept, OpenSession(nonce, self.incarnation, self.member, timeout_ms)
         )
-        kept: list[KeptSession] = []
+        return kept
 
+    def resume_session(self, id: SessionId, nonce: bytes) -> KeptSession:
+        """Go on with a session of an earlier incarnation of this member."""
+        kept = KeptSession(self, nonce, math.inf)
+        self._ask_for(kept, ResumeSession(id, nonce, self.incarnation, self.member))
+        return kept
+
+    def _ask_for(
+        self, kept: KeptSession, operation: OpenSession | ResumeSession
+    ) -> None:
         def opened(applied: Applied) -> None:
-            assert isinstance(applied.result, SessionOpened)
-            session = applied.result.session
-            if waiter.abandoned:
-                self.close_session(session, Cause.CLOSED)
+            del self._opening[kept]
+            if isinstance(applied.result, SessionOpened):
+                record = self.tree.session(applied.result.session)
+                assert record is not None
+                self._session_found(kept, record, request.sent)
             else:
-                # The ensemble counts its timeout from when the leader applied
-                # it, which is after we sent it.
-                kept.append(KeptSession(self, session, timeout, request.sent))
-                self._kept[session] = kept[0]
+                assert isinstance(applied.result, Refused)
+                kept.refused(partial(_error_of, applied.result))
 
-        waiter: Waiter[Applied] = Waiter()
-        request = self.submit(NO_SESSION, self._next_cxid(), operation, waiter)
+        request = self.submit(NO_SESSION, self._next_cxid(), operation, None)
         request.then.append(opened)
-        try:
-            await waiter.wait()
-        except trio.Cancelled:
-            # Without a quorum, each new try would leave one behind.
-            self.outstanding.withdraw(request)
-            raise
-        return kept[0]
+        self._opening[kept] = request
+
+    def _session_found(
+        self, kept: KeptSession, record: SessionRecord, sent: float
+    ) -> None:
+        if record.id in self._kept:
+            kept.refused(_in_use)
+        elif kept.state is SessionState.READ_ONLY:
+            # The ensemble counts its timeout from when the leader applied it,
+            # which is after we sent it.
+            kept.opened(record, sent)
+            self._kept[record.id] = kept
+        else:
+            self.close_session(record.id, Cause.CLOSED)
+
+    def withdraw_session(self, kept: KeptSession) -> None:
+        """Forget a session that is not open yet; close it if it ever will be."""
+        # Without a quorum, each new try would leave one behind.
+        if self.outstanding.withdraw(self._opening[kept]):
+            del self._opening[kept]
 
     def close_session(self, session: SessionId, cause: Cause) -> Waiter[Applied]:
         """Have a session closed, however long it takes and whoever waits."""
@@ -290,7 +328,7 @@ class Replica:
         if self.closed:
             waiter.fail(closed_error())
         else:
-            operation = CloseSession(session, cause)
+            operation = CloseSession(session, cause, self.incarnation)
             self.submit(NO_SESSION, self._next_cxid(), operation, waiter)
         return waiter
 
@@ -413,14 +451,16 @@ class Replica:
 
     def _expire(self, expiry: Expiry, now: float) -> None:
         overdue = expiry.expired(self.tree.sessions(), now)
-        requests = [
-            encode_request(
-                NO_SESSION, self._next_cxid(), 0, CloseSession(session, Cause.EXPIRED)
-            )
-            for session in overdue
-            if session not in self._expiring
+        closings = [
+            CloseSession(record.id, Cause.EXPIRED, record.owner)
+            for record in map(self.tree.session, overdue)
+            if record is not None and record.id not in self._expiring
         ]
-        self._expiring.update(overdue)
+        self._expiring.update(closing.session for closing in closings)
+        requests = [
+            encode_request(NO_SESSION, self._next_cxid(), 0, closing)
+            for closing in closings
+        ]
         # Not among the outstanding requests: those are sent again in the next
         # epoch, and only the leader of that one may say who is overdue in it.
         self._propose(requests)
@@ -513,6 +553,10 @@ class Replica:
         self.outstanding.applied(applied)
 
     def _session_opened(self, opened: SessionOpened) -> None:
+        # It may be resumed, and so never end as it was about to.
+        self._expiring.discard(opened.session)
+        if opened.session in self._kept and opened.owner != self.incarnation:
+            self._kept.pop(opened.session).vanished()
         if self._expiry is not None:
             self._expiry.touch(opened.owner, trio.current_time())
 
@@ -535,9 +579,10 @@ class Replica:
         self.tree.become(staged)
         zxid = Zxid(self.tree.zxid)
         self._applied_since = 0
-        gone = [session for session in self._kept if self.tree.session(session) is None]
-        for session in gone:
-            self._kept.pop(session).vanished()
+        for kept in list(self._kept.values()):
+            record = self.tree.session(kept.id)
+            if record is None or record.owner != self.incarnation:
+                self._kept.pop(kept.id).vanished()
         self.outstanding.restored(self.tree)
         self._contact.release(zxid)
         self.subscriptions.resync(zxid)
@@ -558,3 +603,14 @@ class Replica:
         body = await self._surroundings.blocking(lambda: encode_snapshot(captured))
         await self._store.save_snapshot(zxid, body)
         self._saving = False
+
+
+def _in_use() -> CoordError:
+    return BadArgumentsError("", "the session is in use in this process")
+
+
+def _error_of(refused: Refused) -> CoordError:
+    """Return why a session was not opened."""
+    if refused.code is ErrorCode.SESSION_EXPIRED:
+        return SessionExpiredError("no such session, or another password")
+    return operation_error(refused.code, refused.path, refused.reason)

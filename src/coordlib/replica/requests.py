@@ -21,7 +21,14 @@ import trio
 
 from coordlib.errors import BadArgumentsError, ConnectionLossError
 from coordlib.ids import SessionId
-from coordlib.tree import Applied, DataTree, OpenSession, Operation, encode_request
+from coordlib.tree import (
+    Applied,
+    DataTree,
+    OpenSession,
+    Operation,
+    ResumeSession,
+    encode_request,
+)
 
 from .waiter import Waiter
 
@@ -162,11 +169,18 @@ class Outstanding:
             for request in self._unsent:
                 request.sent = _NEVER
 
-    def withdraw(self, request: Request) -> None:
-        """Take back, for a caller who has gone, what was never sent to anybody."""
-        if request in self._unsent and request.sent == _NEVER:
+    def withdraw(self, request: Request) -> bool:
+        """Take back, for a caller who has gone, what was never sent to anybody.
+
+        Returns:
+          Whether it was so, and nothing will come of it.
+
+        """
+        unsent = request in self._unsent and request.sent == _NEVER
+        if unsent:
             self._unsent.remove(request)
             self._pop(request.session, request.cxid)
+        return unsent
 
     def applied(self, applied: Applied) -> None:
         """Note a transaction's outcome; most are of other replicas' requests."""
@@ -221,7 +235,10 @@ def _outcome_in(tree: DataTree, request: Request) -> Applied | None:
         return Applied(tree.zxid, request.session, request.cxid, result)
     if isinstance(request.operation, OpenSession):
         found = tree.session_by_nonce(request.operation.nonce)
-        if found is None:
-            return None
-        return Applied(found.id, request.session, request.cxid, found.opened())
+        if found is not None:
+            return Applied(found.id, request.session, request.cxid, found.opened())
+    if isinstance(request.operation, ResumeSession):
+        found = tree.session(request.operation.session)
+        if found is not None and found.owner == request.operation.owner:
+            return Applied(tree.zxid, request.session, request.cxid, found.opened())
     return None

@@ -22,12 +22,18 @@ from coordlib.errors import (
     NoAuthError,
     NoNodeError,
     OperationError,
+    ReadOnlyError,
     ReplicaClosedError,
     SessionExpiredError,
     operation_error,
 )
 from coordlib.ids import SessionId
-from coordlib.replica.kept import Binding, KeptSession, SessionState
+from coordlib.replica.kept import (
+    Binding,
+    KeptSession,
+    SessionState,
+    SessionTicket,
+)
 from coordlib.replica.waiter import Bell
 from coordlib.tree import (
     ANY_VERSION,
@@ -104,8 +110,9 @@ class Session:
       changed.
 
     Writes may also raise :exc:`ReadOnlyError` (no quorum answers for a third of
-    the session timeout) and :exc:`OverloadedError`; nothing changed. Cancelling
-    a write stops waiting for it; it may still be applied, once.
+    the session timeout, or the session is not open yet) and
+    :exc:`OverloadedError`; nothing changed. Cancelling a write stops waiting for
+    it; it may still be applied, once.
     """
 
     def __init__(
@@ -124,7 +131,10 @@ class Session:
 
     @property
     def id(self) -> SessionId:
-        """The session's id: the owner in :attr:`Stat.ephemeral_owner`."""
+        """The session's id: the owner in :attr:`Stat.ephemeral_owner`.
+
+        0 while it is not open yet.
+        """
         return self._kept.id
 
     @property
@@ -151,6 +161,40 @@ class Session:
     def deadline(self) -> float:
         """When it is lost unless a heartbeat is answered, in trio's time."""
         return self._kept.deadline
+
+    @property
+    def ticket(self) -> SessionTicket:
+        """What to keep, if the session is to outlive this process.
+
+        The next process of the same member hands it to
+        :meth:`coordlib.Ensemble.session` as ``resume``, within :attr:`timeout`.
+
+        Raises:
+          ReadOnlyError: The session is not open yet.
+
+        Source:
+          ``ZooKeeper.getSessionId`` and ``getSessionPasswd``.
+
+        """
+        if not self._kept.id:
+            raise ReadOnlyError("", "the session is not open yet")
+        return SessionTicket(self._kept.id, self._kept.nonce)
+
+    async def wait_connected(self) -> None:
+        """Wait until the ensemble can be relied on to take writes.
+
+        Returns at once if it is so; else when the session has been opened, or
+        is no longer suspended.
+
+        Raises:
+          SessionExpiredError: It is over; so may a resumed one be.
+          BadArgumentsError: It cannot be resumed here.
+
+        """
+        await trio.lowlevel.checkpoint()
+        while self.state is not SessionState.CONNECTED:
+            self.check()
+            await self._kept.moved.park()
 
     def check(self) -> None:
         """Check, by the clock, that the session can be relied on right now.
@@ -186,7 +230,9 @@ class Session:
         Idempotent.
         """
         self._check_process()
-        if self.state in {SessionState.CONNECTED, SessionState.SUSPENDED}:
+        if self.state is SessionState.READ_ONLY:
+            self._kept.abandon()
+        elif self.state in {SessionState.CONNECTED, SessionState.SUSPENDED}:
             closing, confirmed = self._kept.leave(), False
             # A replica that ends takes the session with it.
             with (

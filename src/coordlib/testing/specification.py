@@ -19,6 +19,7 @@ from coordlib.ids import SessionId
 from coordlib.tree import (
     ANY_VERSION,
     CONFIG_PATH,
+    CXIDS_AHEAD,
     NO_SESSION,
     OPEN_ACL_UNSAFE,
     READ_ACL_UNSAFE,
@@ -36,6 +37,7 @@ from coordlib.tree import (
     OpenSession,
     Operation,
     Permission,
+    ResumeSession,
     Set,
     SetAcl,
     Stat,
@@ -77,6 +79,8 @@ class _Znode:
 @attrs.define(eq=False)
 class _Session:
     nonce: bytes
+    owner: bytes
+    member: int
     identities: list[Identity]
     last_cxid: int = 0
     # Where it has ever made ephemerals; some are gone, or somebody else's now.
@@ -142,14 +146,22 @@ class Specification:
 
     def _perform(self, operation: Operation) -> ClientResult:
         match operation:
-            case OpenSession(nonce=nonce, identities=identities):
+            case OpenSession(nonce=nonce):
                 if nonce not in self._nonces:
                     self._nonces.add(nonce)
-                    session = _Session(nonce, list(identities))
+                    session = _Session(
+                        nonce,
+                        operation.owner,
+                        operation.member,
+                        list(operation.identities),
+                    )
                     self._sessions[SessionId(self.zxid)] = session
                 return None
-            case CloseSession(id):
-                self._close(id)
+            case ResumeSession():
+                self._resume(operation)
+                return None
+            case CloseSession(id, owner=owner):
+                self._close(id, owner)
                 return None
             case Configure(members):
                 data = f"{members}version={self.zxid:x}".encode()
@@ -217,10 +229,21 @@ class Specification:
         znode.aversion += 1
         return _stat_of(znode)
 
-    def _close(self, id: SessionId) -> None:
-        session = self._sessions.pop(id, None)
-        if session is None:
+    def _resume(self, resuming: ResumeSession) -> None:
+        session = self._sessions.get(resuming.session)
+        if (
+            session is not None
+            and (session.nonce, session.member) == (resuming.nonce, resuming.member)
+            and session.owner != resuming.owner
+        ):
+            session.owner = resuming.owner
+            session.last_cxid += CXIDS_AHEAD
+
+    def _close(self, id: SessionId, owner: bytes) -> None:
+        session = self._sessions.get(id)
+        if session is None or session.owner != owner:
             return
+        del self._sessions[id]
         self._nonces.discard(session.nonce)
         for path in session.paths:
             znode = self._znodes.get(path)

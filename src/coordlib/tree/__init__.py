@@ -70,6 +70,7 @@ from .operations import (
     Operation,
     Refused,
     Result,
+    ResumeSession,
     SessionOpened,
     Set,
     SetAcl,
@@ -87,7 +88,7 @@ from .quotas import (
     stats_path,
 )
 from .reader import TreeReader
-from .sessions import SessionRecord
+from .sessions import CXIDS_AHEAD, SessionRecord
 from .snapshot import Captured, capture, encode_snapshot, restore
 from .stat import NO_SESSION, Stat
 from .system import CONFIG_PATH, QUOTA_PATH, SYSTEM_PATHS
@@ -97,6 +98,7 @@ __all__ = [
     "ANY_VERSION",
     "CONFIG_PATH",
     "CREATOR_ALL_ACL",
+    "CXIDS_AHEAD",
     "DATA_BYTES_MAX",
     "NO_LIMITS",
     "NO_SESSION",
@@ -131,6 +133,7 @@ __all__ = [
     "QuotaLimits",
     "Refused",
     "Result",
+    "ResumeSession",
     "SessionOpened",
     "SessionRecord",
     "Set",

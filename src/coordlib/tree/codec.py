@@ -36,6 +36,7 @@ from .operations import (
     Multi,
     OpenSession,
     Operation,
+    ResumeSession,
     Set,
     SetAcl,
     SubOperation,
@@ -67,6 +68,8 @@ _CONFIGURE = 16
 _ADD_IDENTITIES = 100
 _OPEN_SESSION = -10
 _CLOSE_SESSION = -11
+# ZooKeeper reopens a session without a transaction, so this number is ours.
+_RESUME_SESSION = -12
 
 _EPHEMERAL = {CreateMode.EPHEMERAL, CreateMode.EPHEMERAL_SEQUENTIAL}
 _WITH_TTL = {
@@ -152,11 +155,13 @@ def _operation_fields(operation: Operation) -> list[object]:
             return [_ADD_IDENTITIES, [identity_fields(i) for i in identities]]
         case DeleteContainer(path, mzxid):
             return [_DELETE_CONTAINER, path, mzxid]
-        case OpenSession(nonce, owner, timeout_ms, identities):
+        case OpenSession(nonce, owner, member, timeout_ms, identities):
             who = [identity_fields(i) for i in identities]
-            return [_OPEN_SESSION, nonce, owner, timeout_ms, who]
-        case CloseSession(session, cause):
-            return [_CLOSE_SESSION, session, int(cause)]
+            return [_OPEN_SESSION, nonce, owner, member, timeout_ms, who]
+        case ResumeSession(session, nonce, owner, member):
+            return [_RESUME_SESSION, session, nonce, owner, member]
+        case CloseSession(session, cause, owner):
+            return [_CLOSE_SESSION, session, int(cause), owner]
         case Configure(members):
             return [_CONFIGURE, members]
         case _:
@@ -247,19 +252,33 @@ def _decode_add_identities(fields: list[object]) -> AddIdentities:
 
 
 def _decode_open(fields: list[object]) -> OpenSession:
-    _, nonce, owner, timeout_ms, identities = read.exactly(5, fields)
+    _, nonce, owner, member, timeout_ms, identities = read.exactly(6, fields)
     return OpenSession(
         read.nonce(nonce),
         read.owner(owner),
+        read.member(member),
         read.integer(timeout_ms, 1, read.INT32_MAX),
         read_identities(identities),
     )
 
 
+def _decode_resume(fields: list[object]) -> ResumeSession:
+    _, session, nonce, owner, member = read.exactly(5, fields)
+    return ResumeSession(
+        SessionId(read.unsigned(session)),
+        read.nonce(nonce),
+        read.owner(owner),
+        read.member(member),
+    )
+
+
 def _decode_close(fields: list[object]) -> CloseSession:
-    _, session, cause = read.exactly(3, fields)
-    cause_number = read.integer(cause, Cause.CLOSED, Cause.EXPIRED)
-    return CloseSession(SessionId(read.unsigned(session)), Cause(cause_number))
+    _, session, cause, owner = read.exactly(4, fields)
+    return CloseSession(
+        SessionId(read.unsigned(session)),
+        Cause(read.integer(cause, Cause.CLOSED, Cause.EXPIRED)),
+        read.owner(owner),
+    )
 
 
 def _decode_configure(fields: list[object]) -> Configure:
@@ -279,6 +298,7 @@ _WHOLES: dict[int, Callable[[list[object]], Operation]] = {
     _SET_ACL: _decode_set_acl,
     _ADD_IDENTITIES: _decode_add_identities,
     _OPEN_SESSION: _decode_open,
+    _RESUME_SESSION: _decode_resume,
     _CLOSE_SESSION: _decode_close,
     _CONFIGURE: _decode_configure,
 }

@@ -28,6 +28,7 @@ from .acl import (
 from .codec import Transaction, decode_transaction, identity_of
 from .digest import DIGEST_MAX
 from .events import TreeEvent
+from .fields import UINT64_MAX
 from .mutations import Mutation
 from .operations import (
     AddIdentities,
@@ -43,12 +44,13 @@ from .operations import (
     Operation,
     Refused,
     Result,
+    ResumeSession,
     Set,
     SetAcl,
 )
 from .paths import name_of, parent_of, validate_path
 from .quotas import Quota
-from .sessions import SessionRecord, SessionTable
+from .sessions import CXIDS_AHEAD, SessionRecord, SessionTable
 from .stat import NO_SESSION, Stat
 from .znodes import Znode, ZnodeTable
 
@@ -369,6 +371,9 @@ class DataTree:
                 result = mutation.delete_container(deletion)
             case OpenSession() as opening:
                 return self._open(zxid, transaction, opening)
+            case ResumeSession() as resuming:
+                result, duplicate = self._resume(resuming)
+                return Applied(zxid, session, cxid, result, duplicate=duplicate)
             case CloseSession() as closing:
                 return self._close(mutation, transaction, closing)
             case Configure() as configuration:
@@ -403,6 +408,7 @@ class DataTree:
                 SessionId(zxid),
                 opening.nonce,
                 opening.owner,
+                opening.member,
                 opening.timeout_ms,
                 tuple(dict.fromkeys(opening.identities)),
             )
@@ -415,12 +421,29 @@ class DataTree:
             duplicate=duplicate,
         )
 
+    def _resume(self, resuming: ResumeSession) -> tuple[Result, bool]:
+        """Return the outcome, and whether it was so before."""
+        record = self._sessions.by_id.get(resuming.session)
+        if record is None or record.nonce != resuming.nonce:
+            # Which of the two is nobody's business, as in ZooKeeper.
+            return Refused(ErrorCode.SESSION_EXPIRED, ""), False
+        if record.member != resuming.member:
+            reason = f"only member {record.member} can resume the session"
+            return Refused(ErrorCode.BAD_ARGUMENTS, "", reason), False
+        if record.last_cxid + CXIDS_AHEAD > UINT64_MAX:
+            reason = "the session's numbers are used up"
+            return Refused(ErrorCode.RUNTIME_INCONSISTENCY, "", reason), False
+        duplicate = record.owner == resuming.owner
+        if not duplicate:
+            self._sessions.resume(record, resuming.owner)
+        return record.opened(), duplicate
+
     def _close(
         self, mutation: Mutation, transaction: Transaction, closing: CloseSession
     ) -> Applied:
         applied = Applied(mutation.zxid, transaction.session, transaction.cxid, None)
         record = self._sessions.by_id.get(closing.session)
-        if record is not None:
+        if record is not None and record.owner == closing.owner:
             mutation.delete_ephemerals(list(record.ephemerals), closing.cause)
             self._sessions.remove(record)
             applied.events = mutation.events
@@ -443,8 +466,9 @@ def _missing(path: str) -> NoNodeError:
 
 def _path_of(operation: Operation) -> str:
     """Return the znode that the operation names, if it names one."""
-    if isinstance(
-        operation, Multi | AddIdentities | OpenSession | CloseSession | Configure
-    ):
+    kinds = (
+        Multi | AddIdentities | OpenSession | ResumeSession | CloseSession | Configure
+    )
+    if isinstance(operation, kinds):
         return ""
     return operation.path

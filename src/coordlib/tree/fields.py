@@ -7,6 +7,7 @@ one of these has looked at it. ``bool`` is no integer here.
 from __future__ import annotations
 
 from coordlib.errors import ProtocolError
+from coordlib.ids import MEMBER_ID_MAX, MemberId
 
 __all__ = [
     "INT32_MAX",
@@ -18,6 +19,7 @@ __all__ = [
     "exactly",
     "integer",
     "items",
+    "member",
     "nonce",
     "octets",
     "owner",
@@ -89,6 +91,11 @@ def owner(value: object) -> bytes:
     if len(incarnation) != OWNER_BYTES:
         raise ProtocolError(f"an owner of {len(incarnation)} bytes")
     return incarnation
+
+
+def member(value: object) -> MemberId:
+    """Return a seat in the ensemble."""
+    return MemberId(integer(value, 1, MEMBER_ID_MAX))
 
 
 def items(value: object) -> list[object]:

@@ -11,7 +11,7 @@ from enum import IntEnum
 import attrs
 
 from coordlib.errors import BadArgumentsError, ErrorCode
-from coordlib.ids import SessionId
+from coordlib.ids import MemberId, SessionId
 
 from .acl import OPEN_ACL_UNSAFE, Acl, Identity
 from .lifetimes import TTL_MS_MAX
@@ -36,6 +36,7 @@ __all__ = [
     "Operation",
     "Refused",
     "Result",
+    "ResumeSession",
     "SessionOpened",
     "Set",
     "SetAcl",
@@ -247,6 +248,7 @@ class OpenSession:
       nonce: 1 to 64 bytes, random, which name this wish: while the session
         lives, asking again with the same nonce answers the same session.
       owner: 16 bytes: the incarnation of the replica that keeps it.
+      member: Whose replica that is; only the same member's may resume it.
       timeout_ms: The ensemble expires it after this many milliseconds' silence.
       identities: Who it is from the beginning, such as an address.
 
@@ -254,8 +256,31 @@ class OpenSession:
 
     nonce: bytes
     owner: bytes
+    member: MemberId
     timeout_ms: int
     identities: tuple[Identity, ...] = ()
+
+
+@attrs.frozen
+class ResumeSession:
+    """Let the next incarnation of the same member go on with a session.
+
+    What the earlier incarnation asked for, and is not applied by now, never will
+    be. By another member it could not be resumed safely: the earlier keeper
+    might still live there, cut off, and rely on it.
+
+    Attributes:
+      session: Which.
+      nonce: What it was opened with: the proof that it is one's own.
+      owner: Who keeps it from now on. Asking twice is asking once.
+      member: Whose replica that is.
+
+    """
+
+    session: SessionId
+    nonce: bytes
+    owner: bytes
+    member: MemberId
 
 
 @attrs.frozen
@@ -265,11 +290,14 @@ class CloseSession:
     Attributes:
       session: Which. One that does not exist is fine: nothing happens.
       cause: :attr:`Cause.CLOSED` or :attr:`Cause.EXPIRED`.
+      owner: Only while this incarnation keeps it, so that nobody is expired for
+        the silence of a predecessor.
 
     """
 
     session: SessionId
     cause: Cause
+    owner: bytes
 
 
 @attrs.frozen
@@ -296,6 +324,7 @@ Operation = (
     | AddIdentities
     | DeleteContainer
     | OpenSession
+    | ResumeSession
     | CloseSession
     | Configure
 )
@@ -317,7 +346,7 @@ class Created:
 
 @attrs.frozen
 class SessionOpened:
-    """A session is open; or was already, with the same nonce."""
+    """A session is open, anew or still, and this is who keeps it."""
 
     session: SessionId
     nonce: bytes

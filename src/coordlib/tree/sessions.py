@@ -17,7 +17,7 @@ import attrs
 from sortedcontainers import SortedSet
 
 from coordlib.errors import ErrorCode
-from coordlib.ids import SessionId
+from coordlib.ids import MemberId, SessionId
 
 from .acl import Identity
 from .acl_codec import identity_fields
@@ -25,12 +25,15 @@ from .digest import DigestSum
 from .operations import Refused, Result, SessionOpened
 from .result_codec import result_fields
 
-__all__ = ["OUTCOMES_MAX", "SessionRecord", "SessionTable"]
+__all__ = ["CXIDS_AHEAD", "OUTCOMES_MAX", "SessionRecord", "SessionTable"]
 
 # Twice what a caller may have outstanding by default. It bounds the memory that
 # a caller who never acknowledges costs every member. Part of the replicated
 # rules, like everything that decides what a snapshot holds.
 OUTCOMES_MAX = 8192
+
+# More requests than can be on their way when their maker dies.
+CXIDS_AHEAD = 1 << 32
 
 
 @attrs.define(eq=False)
@@ -41,6 +44,7 @@ class SessionRecord:
       id: The zxid of the transaction that opened it.
       nonce: What named the wish to open it.
       owner: The incarnation (16 bytes) of the replica that keeps it.
+      member: Whose replica that is.
       timeout_ms: The ensemble expires it after this many milliseconds' silence.
       identities: Who it is, each once, in the order in which it became that.
       last_cxid: The highest number of an applied request; 0 before the first.
@@ -54,6 +58,7 @@ class SessionRecord:
     id: SessionId
     nonce: bytes
     owner: bytes
+    member: MemberId
     timeout_ms: int
     identities: tuple[Identity, ...] = ()
     last_cxid: int = 0
@@ -132,6 +137,17 @@ class SessionTable:
         outcomes[cxid] = (zxid, _copied(result))
         record.last_cxid = cxid
 
+    def resume(self, record: SessionRecord, owner: bytes) -> None:
+        """Give a session to the next incarnation of its member.
+
+        Its requests are numbered from above all that the earlier one can have
+        used, so whatever of those is still on its way counts as a repetition.
+        """
+        self._digests.change(record.id, record)
+        record.owner = owner
+        record.outcomes.clear()
+        record.last_cxid += CXIDS_AHEAD
+
     def digest(self) -> int:
         """Return the sum over all sessions."""
         return self._digests.value()
@@ -147,6 +163,7 @@ def _describe(_id: SessionId, record: SessionRecord) -> object:
         record.id,
         record.nonce,
         record.owner,
+        record.member,
         record.timeout_ms,
         [identity_fields(identity) for identity in record.identities],
         record.last_cxid,

@@ -21,7 +21,7 @@ import attrs
 
 from coordlib import encoding
 from coordlib.errors import BadArgumentsError, InvalidAclError, ProtocolError
-from coordlib.ids import SessionId
+from coordlib.ids import MemberId, SessionId
 
 from . import fields as read
 from .acl import OPEN_ACL_UNSAFE, Acl, Identity, validate_acl
@@ -63,6 +63,9 @@ _row_of = attrgetter(
 )
 
 
+_Session = tuple[SessionId, bytes, bytes, MemberId, int, tuple[Identity, ...], int]
+
+
 @attrs.frozen
 class Captured:
     """The state at one zxid; nothing in it changes any more.
@@ -71,8 +74,8 @@ class Captured:
       zxid: The last transaction it includes.
       paths: Of all znodes, parents first.
       rows: The other fields of each, in the same order.
-      sessions: Id, nonce, owner, timeout, identities and last cxid of each,
-        ascending by id.
+      sessions: Id, nonce, owner, member, timeout, identities and last cxid of
+        each, ascending by id.
       outcomes: Session, cxid, zxid and result of each, ascending.
 
     """
@@ -80,7 +83,7 @@ class Captured:
     zxid: int
     paths: list[str]
     rows: list[_Row]
-    sessions: list[tuple[SessionId, bytes, bytes, int, tuple[Identity, ...], int]]
+    sessions: list[_Session]
     outcomes: list[tuple[SessionId, int, int, Result]]
 
 
@@ -92,7 +95,15 @@ def capture(tree: DataTree) -> Captured:
         paths=list(znodes),
         rows=list(map(_row_of, znodes.values())),
         sessions=[
-            (s.id, s.nonce, s.owner, s.timeout_ms, s.identities, s.last_cxid)
+            (
+                s.id,
+                s.nonce,
+                s.owner,
+                s.member,
+                s.timeout_ms,
+                s.identities,
+                s.last_cxid,
+            )
             for s in sessions
         ],
         outcomes=[
@@ -212,12 +223,15 @@ def _read_pieces(body: bytes) -> Iterator[object]:
 
 
 def _add_session(sessions: SessionTable, entry: object, zxid_max: int) -> None:
-    number, nonce, owner, timeout_ms, identities, last_cxid = read.exactly(6, entry)
+    number, nonce, owner, member, timeout_ms, identities, last_cxid = read.exactly(
+        7, entry
+    )
     id_min = next(reversed(sessions.by_id), 0) + 1
     record = SessionRecord(
         SessionId(read.integer(number, id_min, zxid_max)),
         read.nonce(nonce),
         read.owner(owner),
+        read.member(member),
         read.integer(timeout_ms, 1, read.INT32_MAX),
         read_identities(identities),
         read.unsigned(last_cxid),

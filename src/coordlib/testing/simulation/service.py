@@ -27,6 +27,7 @@ from coordlib.tree import (
     CloseSession,
     OpenSession,
     Operation,
+    ResumeSession,
     SessionOpened,
     capture,
     encode_request,
@@ -153,27 +154,49 @@ class Service:
         """Open a session for ``worker``."""
         process = self.process
         timeout = process.profile.session_timeout
-        operation = OpenSession(nonce, process.incarnation, round(timeout * 1000))
+        operation = OpenSession(
+            nonce, process.incarnation, process.member, round(timeout * 1000)
+        )
 
         def opened(applied: Applied) -> None:
             assert isinstance(applied.result, SessionOpened)
             kept = Kept(applied.result.session, timeout, request.sent, worker)
             self.kept[kept.id] = kept
-            worker.opened(kept.id)
+            process.tickets[worker.number] = kept.id, nonce
+            worker.opened(kept.id, 0)
 
         request = self.submit(NO_SESSION, self.next_cxid(), operation, opened)
+
+    def resume_session(self, worker: Worker, id: SessionId, nonce: bytes) -> None:
+        """Go on with what an earlier process of this member left behind."""
+        process = self.process
+        operation = ResumeSession(id, nonce, process.incarnation, process.member)
+
+        def resumed(applied: Applied) -> None:
+            record = process.tree.session(id)
+            if not isinstance(applied.result, SessionOpened) or record is None:
+                process.kernel.mark("session.too-late-to-resume")
+                worker.lost()
+                return
+            process.kernel.mark("session.resumed")
+            timeout = process.profile.session_timeout
+            self.kept[id] = Kept(id, timeout, request.sent, worker)
+            process.tickets[worker.number] = id, nonce
+            worker.opened(id, record.last_cxid)
+
+        request = self.submit(NO_SESSION, self.next_cxid(), operation, resumed)
 
     def open_again(self, nonce: bytes) -> None:
         """Ask for the same session a second time, as after a lost answer."""
         process = self.process
         timeout = round(process.profile.session_timeout * 1000)
-        operation = OpenSession(nonce, process.incarnation, timeout)
+        operation = OpenSession(nonce, process.incarnation, process.member, timeout)
         self.submit(NO_SESSION, self.next_cxid(), operation, _ignore)
 
     def close_session(self, session: SessionId, cause: Cause) -> None:
         """Have a session closed."""
         self.kept.pop(session, None)
-        operation = CloseSession(session, cause)
+        operation = CloseSession(session, cause, self.process.incarnation)
         self.submit(NO_SESSION, self.next_cxid(), operation, _ignore)
 
     def next_cxid(self) -> int:
@@ -304,15 +327,17 @@ class Service:
 
     def _expire(self, expiry: Expiry, now: float) -> None:
         overdue = expiry.expired(self.process.tree.sessions(), now)
+        closings = [
+            CloseSession(record.id, Cause.EXPIRED, record.owner)
+            for record in map(self.process.tree.session, overdue)
+            if record is not None and record.id not in self._expiring
+        ]
         requests = [
-            encode_request(
-                NO_SESSION, self.next_cxid(), 0, CloseSession(session, Cause.EXPIRED)
-            )
-            for session in overdue
-            if session not in self._expiring
+            encode_request(NO_SESSION, self.next_cxid(), 0, closing)
+            for closing in closings
         ]
         if not self.process.kernel.oddly("service.expires-twice"):
-            self._expiring.update(dict.fromkeys(overdue))
+            self._expiring.update((closing.session, None) for closing in closings)
         self._propose(requests)
 
     # --- the state machine ---

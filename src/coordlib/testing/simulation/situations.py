@@ -86,6 +86,8 @@ SITUATIONS = frozenset(
         "session.lost-locally",
         "session.opened-twice",
         "session.outlived-its-leader",
+        "session.resumed",
+        "session.too-late-to-resume",
         # Who was outside of the healed quorum in the end.
         "life.cut-off-outsider",
         "life.dead-outsider",

@@ -88,12 +88,20 @@ class Worker:
         if self.session:
             self._look()
             self._be_odd()
-        else:
+        elif not self._resume():
             random = self.service.process.clock.random
             nonce = random.randbytes(8)
             self.service.open_session(self, nonce)
             if self.service.process.kernel.oddly("worker.opens-twice"):
                 self.service.open_again(nonce)
+
+    def _resume(self) -> bool:
+        process = self.service.process
+        ticket = process.tickets.pop(self.number, None)
+        if ticket is None or chance(process.clock.random, 0.3):
+            return False
+        self.service.resume_session(self, *ticket)
+        return True
 
     def _be_odd(self) -> None:
         oddly = self.service.process.kernel.oddly
@@ -105,15 +113,16 @@ class Worker:
         else:
             self._ask(more=True)
 
-    def opened(self, session: SessionId) -> None:
-        """The session is there."""
-        self.session, self._cxid = session, 0
+    def opened(self, session: SessionId, cxid: int) -> None:
+        """The session is there; ``cxid`` is the last number it has used."""
+        self.session, self._cxid = session, cxid
         self._owned.clear()
         self._think()
 
     def lost(self) -> None:
         """The session is no more: come again later."""
         self.session = SessionId(0)
+        self.service.process.tickets.pop(self.number, None)
         self._think()
 
     def _think(self) -> None:

@@ -15,7 +15,7 @@ from random import Random
 import attrs
 
 from coordlib.errors import StorageError
-from coordlib.ids import MemberId
+from coordlib.ids import MemberId, SessionId
 from coordlib.storage.interface import Recovered
 from coordlib.storage.log import Bounds, Log
 from coordlib.storage.record import Identity
@@ -41,6 +41,7 @@ class Seat:
     """One member, running or not.
 
     Attributes:
+      tickets: See :class:`Process`.
       slowness: What its disk's delays are multiplied with.
       stalled_until: When its disk does something again.
       stays_down: Nobody starts it again.
@@ -56,6 +57,7 @@ class Seat:
     stalled_until: int = 0
     stays_down: bool = False
     starts: int = 0
+    tickets: dict[int, tuple[SessionId, bytes]] = attrs.Factory(dict)
 
 
 class World:
@@ -158,6 +160,7 @@ class World:
             seat.clock,
             self.oracles,
             seat.clock.random.randbytes(16),
+            tickets=seat.tickets,
             die=partial(self._died, member),
         )
         seat.process = self.processes[member] = process
