@@ -316,19 +316,6 @@ MUTANTS: tuple[Mutant, ...] = (
             "mutation.delete_ephemerals(list(record.ephemerals), closing.cause)",
             "pass",
         ),
-        (
-            "expire a session for the silence of its former keeper",
-            "if record is not None and record.owner == closing.owner:",
-            "if record is not None:",
-        ),
-    ),
-    *_in(
-        "tree/sessions.py",
-        (
-            "let the requests of a dead process come late",
-            "record.last_cxid += CXIDS_AHEAD",
-            "pass",
-        ),
     ),
     *_in(
         "tree/snapshot.py",

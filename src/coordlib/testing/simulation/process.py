@@ -35,7 +35,7 @@ from coordlib.consensus import (
     Truncate,
 )
 from coordlib.errors import ProtocolError
-from coordlib.ids import NO_EPOCH, NO_MEMBER, MemberId, SessionId, Zxid
+from coordlib.ids import NO_EPOCH, NO_MEMBER, MemberId, Zxid
 from coordlib.replica.driver import decode_metadata, encode_metadata
 from coordlib.replica.links import stage
 from coordlib.replica.wire import (
@@ -58,6 +58,7 @@ from .oracles import Oracles
 from .profile import Profile
 from .service import Service
 from .store import Store
+from .workers import Ticket
 
 __all__ = ["Process"]
 
@@ -71,8 +72,7 @@ class Process:
       position: How many of the agreed transactions the tree holds.
       fuse: After so many more effects the process is killed; -1: never.
       dies_before: It is killed before the next effect of this name.
-      tickets: By worker, the session that an earlier process of this member
-        left behind: its id and nonce.
+      tickets: By worker, its session, for the next process of this member.
 
     """
 
@@ -98,7 +98,7 @@ class Process:
     position: int = attrs.field(default=0, init=False)
     fuse: int = attrs.field(default=-1, init=False)
     dies_before: str = attrs.field(default="", init=False)
-    tickets: dict[int, tuple[SessionId, bytes]] = attrs.field(kw_only=True)
+    tickets: dict[int, Ticket] = attrs.field(kw_only=True)
     # Ends this process; the world's.
     die: Callable[[str], None] = attrs.field(kw_only=True)
     links: dict[int, End] = attrs.field(factory=dict, init=False)

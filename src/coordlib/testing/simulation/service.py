@@ -37,7 +37,7 @@ from coordlib.tree import (
 
 from .network import End
 from .watcher import Watcher
-from .workers import Worker
+from .workers import Ticket, Worker
 
 if TYPE_CHECKING:
     from .process import Process
@@ -162,27 +162,29 @@ class Service:
             assert isinstance(applied.result, SessionOpened)
             kept = Kept(applied.result.session, timeout, request.sent, worker)
             self.kept[kept.id] = kept
-            process.tickets[worker.number] = kept.id, nonce
+            process.tickets[worker.number] = Ticket(kept.id, nonce)
             worker.opened(kept.id, 0)
 
         request = self.submit(NO_SESSION, self.next_cxid(), operation, opened)
 
-    def resume_session(self, worker: Worker, id: SessionId, nonce: bytes) -> None:
+    def resume_session(self, worker: Worker, ticket: Ticket) -> None:
         """Go on with what an earlier process of this member left behind."""
-        process = self.process
-        operation = ResumeSession(id, nonce, process.incarnation, process.member)
+        process, session = self.process, ticket.session
+        operation = ResumeSession(
+            session, ticket.nonce, process.incarnation, process.member
+        )
 
         def resumed(applied: Applied) -> None:
-            record = process.tree.session(id)
+            record = process.tree.session(session)
             if not isinstance(applied.result, SessionOpened) or record is None:
                 process.kernel.mark("session.too-late-to-resume")
                 worker.lost()
                 return
             process.kernel.mark("session.resumed")
             timeout = process.profile.session_timeout
-            self.kept[id] = Kept(id, timeout, request.sent, worker)
-            process.tickets[worker.number] = id, nonce
-            worker.opened(id, record.last_cxid)
+            self.kept[session] = Kept(session, timeout, request.sent, worker)
+            process.tickets[worker.number] = ticket
+            worker.opened(session, record.last_cxid)
 
         request = self.submit(NO_SESSION, self.next_cxid(), operation, resumed)
 

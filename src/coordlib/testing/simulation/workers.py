@@ -43,10 +43,24 @@ from .notes import told
 if TYPE_CHECKING:
     from .service import Service
 
-__all__ = ["Worker"]
+__all__ = ["Ticket", "Worker"]
 
 _SHARED = 8
 _OWNED_MAX = 6
+
+
+@attrs.define
+class Ticket:
+    """A session that the next process of its member can resume.
+
+    Attributes:
+      until: Around that time it expires, if its process has ended.
+
+    """
+
+    session: SessionId
+    nonce: bytes
+    until: int = 0
 
 
 @attrs.define(eq=False)
@@ -72,8 +86,14 @@ class Worker:
     _owned: list[str] = attrs.field(factory=list, init=False)
 
     def start(self) -> None:
-        """Come some time soon."""
-        self._after(self.service.process.clock.random.randrange(50_000))
+        """Come some time soon, or when one's session is about to expire."""
+        process = self.service.process
+        random, ticket = process.clock.random, process.tickets.get(self.number)
+        delay = random.randrange(50_000)
+        if ticket is not None and chance(random, 0.5):
+            left = ticket.until - process.kernel.now
+            delay = max(delay, left + random.randrange(-150_000, 150_000))
+        self._after(delay)
 
     def _after(self, delay: int) -> None:
         if not self._waiting:
@@ -100,7 +120,7 @@ class Worker:
         ticket = process.tickets.pop(self.number, None)
         if ticket is None or chance(process.clock.random, 0.3):
             return False
-        self.service.resume_session(self, *ticket)
+        self.service.resume_session(self, ticket)
         return True
 
     def _be_odd(self) -> None:

@@ -15,7 +15,7 @@ from random import Random
 import attrs
 
 from coordlib.errors import StorageError
-from coordlib.ids import MemberId, SessionId
+from coordlib.ids import MemberId
 from coordlib.storage.interface import Recovered
 from coordlib.storage.log import Bounds, Log
 from coordlib.storage.record import Identity
@@ -30,6 +30,7 @@ from .oracles import Oracles
 from .process import Process
 from .profile import Profile, draw_profile
 from .store import Store
+from .workers import Ticket
 
 __all__ = ["Seat", "World"]
 
@@ -57,7 +58,7 @@ class Seat:
     stalled_until: int = 0
     stays_down: bool = False
     starts: int = 0
-    tickets: dict[int, tuple[SessionId, bytes]] = attrs.Factory(dict)
+    tickets: dict[int, Ticket] = attrs.Factory(dict)
 
 
 class World:
@@ -200,6 +201,9 @@ class World:
         if process is None:
             return
         self.kernel.say(f"member {member} ends: {why}")
+        for ticket in seat.tickets.values():
+            timeout = self.profile.session_timeout
+            ticket.until = self.kernel.now + round(timeout * SECOND)
         process.gone = True
         seat.process = None
         del self.processes[member]
