@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
+from coordlib.ids import MemberId
 from coordlib.tree import (
     Create,
     DataTree,
@@ -86,7 +87,7 @@ class _Log:
         self.tree = DataTree()
         self._zxids = count(_ZXID + 1)
         self._cxids = count(1)
-        opening = OpenSession(b"nonce", bytes(16), 10_000)
+        opening = OpenSession(b"nonce", bytes(16), MemberId(1), 10_000)
         payload = stamp(encode_request(0, 1, 0, opening), _TIME_MS)
         opened = self.tree.apply(next(self._zxids), payload).result
         assert isinstance(opened, SessionOpened)
