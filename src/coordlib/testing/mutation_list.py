@@ -318,6 +318,21 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
     ),
     *_in(
+        "tree/mutations.py",
+        (
+            "delete what has outlived its time without looking again",
+            "if operation.mzxid != znode.mzxid or not self._is_over(znode):",
+            "if False:",
+        ),
+        (
+            "clean up a container with children",
+            """            return Refused(ErrorCode.NOT_EMPTY, path)
+        if operation.mzxid""",
+            """            pass
+        if operation.mzxid""",
+        ),
+    ),
+    *_in(
         "tree/snapshot.py",
         (
             "forget sessions' last requests in snapshots",

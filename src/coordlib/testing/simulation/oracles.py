@@ -251,10 +251,23 @@ class Oracles:
             return
         if isinstance(applied.result, SessionOpened) and applied.duplicate:
             self.kernel.mark("session.opened-twice")
+        self._mark_cleaning(applied)
         if applied.closed:
             self._check_end(applied)
         if applied.session:
             self._check_once(applied)
+
+    def _mark_cleaning(self, applied: Applied) -> None:
+        for event in applied.events:
+            if event.cause is Cause.CONTAINER:
+                self.kernel.mark("znode.deleted-as-container")
+            elif event.cause is Cause.TTL:
+                self.kernel.mark("znode.deleted-as-ttl")
+        if not applied.session and isinstance(applied.result, Refused):
+            if applied.result.code is ErrorCode.NOT_EMPTY:
+                self.kernel.mark("znode.used-after-all")
+            elif applied.result.code is ErrorCode.BAD_VERSION:
+                self.kernel.mark("znode.set-after-all")
 
     def _check_once(self, applied: Applied) -> None:
         key = applied.session, applied.cxid

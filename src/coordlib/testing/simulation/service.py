@@ -15,6 +15,7 @@ import attrs
 from coordlib.consensus import Confirmed, Role, RoleChanged, Transaction
 from coordlib.errors import CoordError, SessionExpiredError
 from coordlib.ids import SessionId
+from coordlib.replica.cleaner import Cleaner
 from coordlib.replica.contact import Contact
 from coordlib.replica.expiry import Expiry
 from coordlib.replica.requests import Outstanding, Request
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 __all__ = ["Kept", "Service"]
 
 _REQUEST_BYTES_MAX = 4 << 20
+_CLEANED_PER_MINUTE = 600
 
 
 @attrs.define(eq=False)
@@ -89,6 +91,7 @@ class Service:
     watcher: Watcher = attrs.field(init=False)
     _ready_at: int = attrs.field(default=0, init=False)
     _expiry: Expiry | None = attrs.field(default=None, init=False)
+    _cleaner: Cleaner | None = attrs.field(default=None, init=False)
     _expiring: dict[SessionId, None] = attrs.field(factory=dict, init=False)
     _barriers: dict[int, tuple[End | None, int]] = attrs.field(factory=dict, init=False)
     _cookie: int = attrs.field(default=0, init=False)
@@ -268,6 +271,8 @@ class Service:
             self._check(kept, now)
         if self._expiry is not None and self.serving:
             self._expire(self._expiry, now)
+        if self._cleaner is not None and self.serving:
+            self._clean(self._cleaner, now)
 
     def _check(self, kept: Kept, now: float) -> None:
         if now >= kept.deadline():
@@ -342,6 +347,28 @@ class Service:
             self._expiring.update((closing.session, None) for closing in closings)
         self._propose(requests)
 
+    def _clean(self, cleaner: Cleaner, now: float) -> None:
+        process = self.process
+        count = cleaner.allowance(now)
+        if not count:
+            return
+        deletions = process.tree.overdue(count, process.clock.wall_ms())
+        cleaner.cleaned(len(deletions), now)
+        requests = [
+            encode_request(NO_SESSION, self.next_cxid(), 0, deletion)
+            for deletion in deletions
+        ]
+
+        def propose() -> None:
+            if self._cleaner is cleaner:
+                self._propose(requests)
+
+        if process.kernel.oddly("service.cleans-late"):
+            # Much may be written between the look and the deletion.
+            process.kernel.after(100_000, process, propose)
+        else:
+            propose()
+
     # --- the state machine ---
 
     def role_changed(self, change: RoleChanged) -> None:
@@ -350,6 +377,7 @@ class Service:
         self._barriers.clear()
         self._expiring.clear()
         self._expiry = None
+        self._cleaner = None
         if change.epoch:
             self._begin_to_serve()
 
@@ -363,6 +391,11 @@ class Service:
         if process.role.role is Role.LEADING:
             interval = process.profile.settings.heartbeat_interval
             self._expiry = Expiry(process.clock.now(), 5 * interval)
+            self._cleaner = Cleaner(
+                process.clock.now(),
+                interval=interval,
+                per_minute_max=_CLEANED_PER_MINUTE,
+            )
         self.outstanding.send_all_again()
         self.contact.start_over()
         self._flush_soon()

@@ -88,6 +88,11 @@ SITUATIONS = frozenset(
         "session.outlived-its-leader",
         "session.resumed",
         "session.too-late-to-resume",
+        # What the ensemble deleted of itself.
+        "znode.deleted-as-container",
+        "znode.deleted-as-ttl",
+        "znode.set-after-all",
+        "znode.used-after-all",
         # Who was outside of the healed quorum in the end.
         "life.cut-off-outsider",
         "life.dead-outsider",

@@ -47,6 +47,8 @@ __all__ = ["Ticket", "Worker"]
 
 _SHARED = 8
 _OWNED_MAX = 6
+_BOXES = ("/box-0", "/box-1")
+_MORTALS = ("/mortal-0", "/mortal-1")
 
 
 @attrs.define
@@ -174,7 +176,10 @@ class Worker:
         self._history.end(call, told(applied), process.tree.zxid)
         self.answered += 1
         if isinstance(applied.result, Created):
-            self._owned.append(applied.result.path)
+            path = applied.result.path
+            # Nobody but the ensemble deletes these.
+            if path not in _BOXES and path not in _MORTALS:
+                self._owned.append(path)
         if more and call.session == self.session:
             self._think()
 
@@ -194,7 +199,8 @@ class Worker:
 
     def _read(self) -> None:
         tree, random = self.service.process.tree, self.service.process.clock.random
-        path = f"/shared-{random.randrange(_SHARED)}"
+        shared = f"/shared-{random.randrange(_SHARED)}"
+        path = random.choice([shared, shared, shared, *_BOXES, *_MORTALS])
         reads: list[tuple[Read, Callable[[str], ClientResult]]] = [
             (Get(path), tree.get),
             (Exists(path), tree.exists),
@@ -234,6 +240,24 @@ class Worker:
             return Delete(self._owned.pop(0))
         if chance(random, 0.02):
             return Delete(shared)
+        if chance(random, 0.2):
+            return self._use_what_goes_by_itself(data)
+        return random.choice(kinds)
+
+    def _use_what_goes_by_itself(self, data: bytes) -> Write:
+        """Ask for something at a container or at a znode with a time to live."""
+        random = self.service.process.clock.random
+        box, mortal = random.choice(_BOXES), random.choice(_MORTALS)
+        name = "/own-" if chance(random, 0.5) else "/shared"
+        kinds: list[Write] = [
+            Create(box, data, container=True),
+            Create(box + name, data, ephemeral=True, sequential=name == "/own-"),
+            Delete(box + "/shared"),
+            Create(mortal, data, ttl_ms=random.choice([1, 200])),
+            Set(mortal, data),
+            Set(mortal, None),
+            Multi((Create(mortal + "/a", data), Delete(mortal + "/a"))),
+        ]
         return random.choice(kinds)
 
     def leave(self) -> None:
