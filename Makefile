@@ -29,12 +29,13 @@ torture: $(VENV)/.dev
 # them together miss a situation.
 SEEDS ?= 2000
 JOBS ?= 2
+SECONDS_EACH ?= 17
 simulate: $(VENV)/.dev
-	$(BIN)/python -m coordlib.testing.simulate --seeds $(SEEDS) --jobs $(JOBS)
+	$(BIN)/python -m coordlib.testing.simulate --seeds $(SEEDS) --seconds $(SECONDS_EACH) --jobs $(JOBS)
 
 # Breaks one rule after the other and lets the simulator object: some ten minutes.
 mutants: $(VENV)/.dev
-	$(BIN)/python -m coordlib.testing.mutants
+	$(BIN)/python -m coordlib.testing.mutants --jobs $(JOBS)
 
 # Needs Debian's package zookeeper. Fails at a difference that is not meant.
 SEED ?= 1

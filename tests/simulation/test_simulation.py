@@ -14,7 +14,7 @@ from coordlib.consensus import Majority, Message
 from coordlib.consensus.core import Core
 from coordlib.ids import MemberId, Zxid
 from coordlib.replica.expiry import Expiry
-from coordlib.testing.simulate import main
+from coordlib.testing.simulate import main, play_all
 from coordlib.testing.simulation import (
     SITUATIONS,
     Outcome,
@@ -24,14 +24,16 @@ from coordlib.testing.simulation import (
 )
 from coordlib.testing.simulation.disk import Disk
 from coordlib.testing.simulation.kernel import Kernel
+from coordlib.testing.simulation.profile import FAULTS
 from coordlib.tree import SessionRecord, TreeEvent, WatchTable
 
-SEEDS = 150
+SEEDS = 170
 
 
 @pytest.fixture(scope="module")
 def outcomes() -> list[Outcome]:
-    return [simulate(seed, seconds=1.0) for seed in range(SEEDS)]
+    """Play the seeds of every change: more than a minute for two processors."""
+    return list(play_all(simulate, range(SEEDS), jobs=2))
 
 
 def test_nothing_is_violated(outcomes: list[Outcome]) -> None:
@@ -39,10 +41,11 @@ def test_nothing_is_violated(outcomes: list[Outcome]) -> None:
 
 
 def test_much_is_agreed_and_much_goes_wrong(outcomes: list[Outcome]) -> None:
-    assert sum(o.events for o in outcomes) > 300_000
-    assert sum(o.agreed for o in outcomes) > 15_000
-    assert sum(o.faults.total() for o in outcomes) > 1500
-    assert sum(o.oddities.total() for o in outcomes) > 5000
+    assert sum(o.events for o in outcomes) > 3_000_000
+    assert sum(o.agreed for o in outcomes) > 200_000
+    assert sum(o.faults.total() for o in outcomes) > 5_000
+    assert {name for o in outcomes for name in o.faults} == set(FAULTS)
+    assert sum(o.oddities.total() for o in outcomes) > 50_000
     assert len({name for o in outcomes for name in o.oddities}) >= 30
 
 
@@ -50,7 +53,8 @@ def test_every_situation_has_a_name_that_is_known(outcomes: list[Outcome]) -> No
     reached = {name for o in outcomes for name in o.marks}
 
     assert reached <= SITUATIONS
-    assert len(reached) > 50
+    assert len(SITUATIONS) >= 60
+    assert len(reached) >= 60
 
 
 TRACES = """

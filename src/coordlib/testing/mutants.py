@@ -13,6 +13,8 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import attrs
@@ -121,11 +123,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, default=100, help="for each, at most")
     parser.add_argument("--seconds", type=float, default=10.0, help="of simulated time")
     parser.add_argument("--only", default="", help="those whose name has this text")
+    parser.add_argument("--jobs", type=int, default=1, help="how many at a time")
     options = parser.parse_args(arguments)
     chosen = [mutant for mutant in MUTANTS if options.only in mutant.name]
-    alive = _report(
-        kill(mutant, seeds=options.seeds, seconds=options.seconds) for mutant in chosen
-    )
+    play = partial(kill, seeds=options.seeds, seconds=options.seconds)
+    # Each is a process of its own, so threads are enough to wait for them.
+    with ThreadPoolExecutor(options.jobs) as pool:
+        alive = _report(pool.map(play, chosen))
     return 1 if alive else 0
 
 

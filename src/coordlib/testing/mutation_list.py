@@ -52,9 +52,9 @@ MUTANTS: tuple[Mutant, ...] = (
             "core.send(self.leader, answer)",
         ),
         (
-            "promise older epochs than promised before",
-            "accepted <= message.epoch <= EPOCH_MAX",
-            "message.epoch <= EPOCH_MAX",
+            "promise one epoch to several leaders",
+            "promised = message.epoch > accepted",
+            "promised = True",
         ),
         (
             "forget what was promised",
@@ -65,6 +65,11 @@ MUTANTS: tuple[Mutant, ...] = (
             "deliver all that was logged when an epoch begins",
             "core.deliver(message.committed)",
             "core.deliver(core.history.last)",
+        ),
+        (
+            "follow without what the epoch began with",
+            "core.deliver(message.committed)",
+            "pass",
         ),
         (
             "deliver nothing that is committed later",
@@ -123,6 +128,11 @@ MUTANTS: tuple[Mutant, ...] = (
             "pass",
         ),
         (
+            "go on after an epoch's last number",
+            "if self._closing or counter + len(payloads) > core.settings.counter_max:",
+            "if False:",
+        ),
+        (
             "propose only to those that acknowledged the leader",
             "if f.forwarding]",
             "if f.synchronized]",
@@ -144,6 +154,31 @@ MUTANTS: tuple[Mutant, ...] = (
             "establish an epoch before it is on the own disk",
             "elif core.durable_io >= self._epoch_io:",
             "else:",
+        ),
+        (
+            "establish an epoch without a quorum",
+            "if core.quorum.contains(acked | {core.me}):",
+            "if True:",
+        ),
+        (
+            "begin an epoch with less than its history",
+            "committed = self._history[1]",
+            "committed = core.delivered",
+        ),
+        (
+            "lead although a follower has the better history",
+            "theirs > self._history:",
+            "False:",
+        ),
+        (
+            "leave the last transaction out of a difference",
+            "missing = core.history.between(level, core.history.last)",
+            "missing = core.history.between(level, core.history.last)[:-1]",
+        ),
+        (
+            "never tell a late learner to serve",
+            "self.core.send(member, UpToDate(self.epoch, self.broadcast.committed))",
+            "pass",
         ),
         (
             "send no truncation",
@@ -198,7 +233,20 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
     ),
     *_in(
+        "consensus/looking.py",
+        (
+            "choose the worst history",
+            "best = max(candidates, key=self._rank).member",
+            "best = min(candidates, key=self._rank).member",
+        ),
+    ),
+    *_in(
         "consensus/barrier.py",
+        (
+            "take an old answer for a new one",
+            "self._in_flight_number = self._sent",
+            "self._in_flight_number = self._sent - 1",
+        ),
         (
             "confirm the lead without asking",
             "numbers[me] = self._sent",
@@ -207,6 +255,11 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     *_in(
         "consensus/core.py",
+        (
+            "vote with what is not durable",
+            "return self.last_io if notification.vote is not None else 0",
+            "return 0",
+        ),
         (
             "cut the log in memory only",
             "        self.effects.append(Cut(self._next_io(now), zxid))",
@@ -239,13 +292,49 @@ MUTANTS: tuple[Mutant, ...] = (
     *_in(
         "storage/directory.py",
         (
+            "never sync the log",
+            "            rest = rest[written:]\n        self._system.sync(fd)",
+            "            rest = rest[written:]",
+        ),
+        (
+            "recover what the disk may not have",
+            "            self._system.sync(fd)\n            self._system.forget(fd)",
+            "            self._system.forget(fd)",
+        ),
+        (
+            "believe the page cache after a failed sync",
+            "            self._system.forget(fd)",
+            "            pass",
+        ),
+        (
             "never sync a new name",
             "        self._system.sync_directory(self._fd)",
             "        pass",
         ),
     ),
     *_in(
+        "storage/record.py",
+        (
+            "take a damaged record for a good one",
+            "return end if data[crc_at:body_at] == _CRC.pack(crc) else None",
+            "return end",
+        ),
+    ),
+    *_in(
+        "storage/snapshot.py",
+        (
+            "restore a damaged snapshot",
+            " or data[digest_at:body_at] != _digest(head, body):",
+            ":",
+        ),
+    ),
+    *_in(
         "storage/recovery.py",
+        (
+            "cut the log where it rotted",
+            "    if good is not None:",
+            "    if False:",
+        ),
         (
             "go on behind a torn end",
             "    if replay.torn:",
@@ -292,7 +381,35 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
     ),
     *_in(
+        "replica/contact.py",
+        (
+            "rely on a heartbeat for too long",
+            "self._sent[self._number] = now",
+            "self._sent[self._number] = now + 1",
+        ),
+    ),
+    *_in(
+        "replica/subscriptions.py",
+        (
+            "fire a watch late",
+            "def fire(self, events: Iterable[TreeEvent]) -> None:",
+            "def fire(self, now: Iterable[TreeEvent], late: dict = {}) -> None:\n"
+            "        events = late.pop(id(self), ())\n"
+            "        late[id(self)] = now",
+        ),
+        (
+            "tell no watch that everything was replaced",
+            "sink(WatchedEvent(EventType.RESYNC, watch.path, zxid))",
+            "pass",
+        ),
+    ),
+    *_in(
         "replica/requests.py",
+        (
+            "look for no outcome in a snapshot",
+            "            if outcome is not None:",
+            "            if False:",
+        ),
         (
             "send nothing again after a change of leader",
             "self._unsent = deque(self._by_key.values())",
@@ -310,6 +427,16 @@ MUTANTS: tuple[Mutant, ...] = (
             "apply a request as often as it comes",
             "if cxid <= record.last_cxid:",
             "if False:",
+        ),
+        (
+            "let a session live on after its end",
+            "            self._sessions.remove(record)",
+            "            pass",
+        ),
+        (
+            "tell nobody of ephemerals that go",
+            "            applied.events = mutation.events",
+            "            pass",
         ),
         (
             "leave ephemerals behind",
@@ -330,6 +457,14 @@ MUTANTS: tuple[Mutant, ...] = (
         if operation.mzxid""",
             """            pass
         if operation.mzxid""",
+        ),
+    ),
+    *_in(
+        "tree/watches.py",
+        (
+            "fire a one-shot watch again and again",
+            "            if watch.kind in _ONE_SHOT:",
+            "            if False:",
         ),
     ),
     *_in(

@@ -14,13 +14,14 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from multiprocessing import get_context
 from typing import TextIO
 
 import attrs
 
 from .simulation import SECOND, SITUATIONS, Outcome, shrink, simulate
 
-__all__ = ["Summary", "main"]
+__all__ = ["Summary", "main", "play_all"]
 
 # Lines of a story that is told because of a violation, before and at its end.
 _TAIL = 40
@@ -164,7 +165,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1 if outcome.violation else 0
     summary, began = Summary(), time.perf_counter()
     seeds = range(options.first, options.first + options.seeds)
-    for outcome in _play_all(play, seeds, options.jobs):
+    for outcome in play_all(play, seeds, options.jobs):
         summary.add(outcome)
         if outcome.violation:
             needed = shrink(outcome, seconds=options.seconds, members=options.members)
@@ -178,14 +179,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if summary.violations or summary.is_long_and_blind else 0
 
 
-def _play_all(
+def play_all(
     play: Callable[[int], Outcome], seeds: range, jobs: int
 ) -> Iterator[Outcome]:
-    """Yield the outcome of every seed, in order."""
+    """Yield the outcome of every seed, in order, from so many processes."""
     if jobs == 1:
         yield from map(play, seeds)
     else:
-        with ProcessPoolExecutor(jobs) as pool:
+        # Forked ones would inherit whatever threads the caller has.
+        with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
             yield from pool.map(play, seeds, chunksize=4)
 
 

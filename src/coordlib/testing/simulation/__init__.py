@@ -12,6 +12,7 @@ outside after every step.
   what goes wrong
 * ``situations``: :data:`SITUATIONS`: what many seeds must reach
 * ``oracles``, ``image``: what must never happen; what disks really hold
+* ``reign``: what a leader has to give up, and how soon
 * ``watcher``: a client that sees changes only
 * ``notes``: what clients were told, and whether it is true
 * ``world``: seats, disks and clocks that outlive processes

@@ -40,6 +40,11 @@ class File:
     seen: bytearray = attrs.field(factory=bytearray)
     pending: list[tuple[int, bytes | None]] = attrs.field(factory=list)
 
+    def flip(self, offset: int, bit: int) -> None:
+        """Turn over one bit of what is durable, and of what is seen of it."""
+        self.durable[offset] ^= 1 << bit
+        self.seen[offset] = self.durable[offset]
+
     def settle(self) -> None:
         """Make everything pending durable."""
         for offset, data in self.pending:

@@ -1,10 +1,13 @@
-"""Disks that are slow, refuse, are full, are replaced by empty ones."""
+"""Disks that are slow, refuse, are full, rot, are replaced by empty ones."""
 
 from __future__ import annotations
 
 import errno
 from collections.abc import Callable
 
+from coordlib.storage.directory import segment_name
+
+from .kernel import SECOND, chance
 from .strike import Strike
 from .world import Seat
 
@@ -35,21 +38,24 @@ def slow_disk(strike: Strike) -> None:
     strike.later(strike.duration(), recover)
 
 
-def _stall(strike: Strike, seat: Seat, name: str) -> None:
+def _stall(strike: Strike, seat: Seat, name: str, duration: int) -> None:
     strike.kernel.fault(name, f"member {seat.member}")
-    seat.stalled_until = strike.kernel.now + strike.duration()
+    seat.stalled_until = strike.kernel.now + duration
 
 
 def stalled_disk(strike: Strike) -> None:
     """A disk does nothing for a while."""
-    _stall(strike, strike.some_seat(), "stalled_disk")
+    _stall(strike, strike.some_seat(), "stalled_disk", strike.duration())
 
 
 def stalled_leader_disk(strike: Strike) -> None:
-    """The disk that matters does nothing for a while."""
+    """The disk that matters does nothing: it may still lead, or should no more."""
     leader = strike.world.leader()
     if leader is not None:
-        _stall(strike, strike.world.seats[leader.member], "stalled_leader_disk")
+        seat = strike.world.seats[leader.member]
+        silence = strike.world.profile.settings.silence_timeout
+        duration = round(strike.random.uniform(0.5, 5.0) * silence * SECOND)
+        _stall(strike, seat, "stalled_leader_disk", duration)
 
 
 def disk_error(strike: Strike) -> None:
@@ -75,16 +81,48 @@ def full_disk(strike: Strike) -> None:
 def wipe(strike: Strike) -> None:
     """A member gets a new disk, if the others can bear it."""
     seat, world = strike.some_seat(), strike.world
-    remembering = sum(
-        world.seats[member].image.refresh().metadata.seasoned
-        for member in world.voters
-        if member != seat.member
-    )
-    if 2 * remembering > len(world.voters):
+    if _is_dispensable(strike, seat):
         strike.kernel.fault("wipe", f"member {seat.member}")
         world.crash(seat.member, "wipe", power=True)
         world.wipe(seat.member)
         world.start_after(seat.member, strike.duration())
+
+
+def _is_dispensable(strike: Strike, seat: Seat) -> bool:
+    """Tell whether a quorum without this member remembers everything."""
+    voters = strike.world.voters
+    seats = [strike.world.seats[member] for member in voters if member != seat.member]
+    return 2 * sum(other.image.remembers for other in seats) > len(voters)
+
+
+def bit_rot(strike: Strike) -> None:
+    """A bit of the log or of the newest snapshot flips while the member is down.
+
+    It is found at the next start, if the others can bear that it counts for
+    nothing until it was synchronised again. The log's last record is spared: a
+    damaged one is cut off like one that was torn while it was written, although
+    it may have been acknowledged. That gap is known, and storage's to close.
+    """
+    seat, world = strike.some_seat(), strike.world
+    if (
+        seat.image.damage
+        or not seat.disk.durable_names
+        or not _is_dispensable(strike, seat)
+    ):
+        return
+    world.crash(seat.member, "bit rot", power=chance(strike.random, 0.5))
+    last, spared_from = seat.image.last_record
+    disk = seat.disk
+    both = disk.names.items() & disk.durable_names.items()
+    logs = sorted((n, f) for n, f in both if n.startswith("log."))
+    snapshots = sorted((n, f) for n, f in both if n.startswith("snapshot."))
+    rots_snapshot = snapshots and chance(strike.random, 0.5)
+    name, file = snapshots[-1] if rots_snapshot else strike.random.choice(logs)
+    size = spared_from if name == segment_name(last) else len(file.durable)
+    strike.kernel.fault("bit_rot", f"member {seat.member} {name}")
+    seat.image.damage = name
+    file.flip(strike.random.randrange(size), strike.random.randrange(8))
+    world.start_after(seat.member, strike.duration())
 
 
 FAULTS: dict[str, Callable[[Strike], None]] = {
@@ -94,4 +132,5 @@ FAULTS: dict[str, Callable[[Strike], None]] = {
     "disk_error": disk_error,
     "full_disk": full_disk,
     "wipe": wipe,
+    "bit_rot": bit_rot,
 }

@@ -37,6 +37,8 @@ class _Segment:
     number: int
     file: File
     offset: int
+    # Where the last record begins; the end of the head if there is none.
+    last_at: int
 
 
 @attrs.define(eq=False)
@@ -52,6 +54,8 @@ class Image:
         disk, until the member is synchronised again. Its acknowledgements
         may be under way, and the protocol protects what they stand for
         otherwise: nobody counts a disk that is not seasoned.
+      damage: The file that rotted; empty if none did. What is known of the disk
+        stays as it was before, until the member is repaired.
 
     """
 
@@ -64,19 +68,51 @@ class Image:
     last: int = attrs.field(default=0, init=False)
     base: int = attrs.field(default=0, init=False)
     forgotten: dict[int, bytes] = attrs.field(factory=dict, init=False)
+    damage: str = attrs.field(default="", init=False)
+    _forgotten_epoch: int = attrs.field(default=0, init=False)
     _segment: _Segment | None = attrs.field(default=None, init=False)
     _version: int = attrs.field(default=-1, init=False)
     _rewritten: int = attrs.field(default=0, init=False)
 
     def refresh(self) -> Image:
         """Read what became durable since the last call."""
-        if self.disk.version != self._version:
+        if self.disk.version != self._version and not self.damage:
+            end, metadata = self._end, self.metadata
             if self.disk.rewritten != self._rewritten:
                 self._start_over()
             self._version = self.disk.version
             self._rewritten = self.disk.rewritten
             self._read_on()
+            if self._end < end:
+                raise Violation(
+                    "durable-log",
+                    f"member {self.member}: the log ended at {end} of its segments and "
+                    f"bytes, now at {self._end}",
+                )
+            self._check_rise(metadata, self.metadata)
         return self
+
+    @property
+    def remembers(self) -> bool:
+        """Whether the disk holds all that its member ever acknowledged."""
+        return self.refresh().metadata.seasoned and not self.damage
+
+    def has_entered(self, epoch: int) -> bool:
+        """Tell whether the disk knows that this epoch, or a later one, began."""
+        known = max(self.refresh().metadata.current_epoch, self._forgotten_epoch)
+        return known >= epoch
+
+    @property
+    def last_record(self) -> tuple[int, int]:
+        """The last segment's number, and where its last record begins."""
+        self.refresh()
+        segment = self._segment
+        return (segment.number, segment.last_at) if segment is not None else (0, 0)
+
+    @property
+    def _end(self) -> tuple[int, int]:
+        segment = self._segment
+        return (segment.number, segment.offset) if segment is not None else (0, 0)
 
     def holds(self, zxid: int, payload: bytes) -> bool:
         """Tell whether the transaction is safe here."""
@@ -88,6 +124,9 @@ class Image:
     def forget_all(self) -> None:
         """Note that everything is about to be destroyed on purpose."""
         self.forgotten |= self.refresh().records
+        self._forgotten_epoch = max(self._forgotten_epoch, self.metadata.current_epoch)
+        self.damage = ""
+        self._start_over()
 
     def _start_over(self) -> None:
         self.records, self._segment = {}, None
@@ -111,7 +150,7 @@ class Image:
             self.records.clear()
             self.base = self.last = head.base
             self._check_epochs(decode_metadata(head.meta))
-        self._segment = _Segment(number, file, head.size)
+        self._segment = _Segment(number, file, head.size, head.size)
         self._read_segment(self._segment)
 
     def _read_segment(self, segment: _Segment) -> None:
@@ -125,7 +164,7 @@ class Image:
             body = bytes(data[body_at : body_at + size])
             if magic != b"\xc0\x1d" or zlib.crc32(body, found) != crc:
                 return  # The rest was torn by a power loss.
-            segment.offset = body_at + size
+            segment.last_at, segment.offset = offset, body_at + size
             self._apply(kind, zxid, body)
 
     def _apply(self, kind: int, zxid: int, body: bytes) -> None:
@@ -146,7 +185,15 @@ class Image:
             self.records.clear()
 
     def _check_epochs(self, metadata: Metadata) -> None:
-        known = self.metadata
+        self._check_rise(self.metadata, metadata)
+        self.metadata = metadata
+        if metadata.seasoned and (self.forgotten or self._forgotten_epoch):
+            self.mark("wiped.synchronised")
+            self.forgotten.clear()
+            self._forgotten_epoch = 0
+
+    def _check_rise(self, known: Metadata, metadata: Metadata) -> None:
+        """What a member promised and followed only grows, also over its restarts."""
         if (
             metadata.accepted_epoch < known.accepted_epoch
             or metadata.current_epoch < known.current_epoch
@@ -156,10 +203,6 @@ class Image:
                 "epoch-monotonicity",
                 f"member {self.member} wrote {metadata} after {known}",
             )
-        self.metadata = metadata
-        if metadata.seasoned and self.forgotten:
-            self.mark("wiped.synchronised")
-            self.forgotten.clear()
 
     def _check_base(self, zxid: int) -> None:
         """A log that begins after a snapshot needs the snapshot to be there."""

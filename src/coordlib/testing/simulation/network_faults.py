@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+from coordlib.consensus import Role
 from coordlib.ids import MemberId
+from coordlib.storage.interface import EntryKind
 
 from .kernel import SECOND, chance
 from .strike import Strike
@@ -51,9 +53,10 @@ def isolate_leader(strike: Strike) -> None:
         pairs = _both_ways(pairs)
     silence = strike.world.profile.settings.silence_timeout
     duration = round(strike.random.uniform(0.5, 3.0) * silence * SECOND)
-    if chance(strike.random, 0.3):
+    if chance(strike.random, 0.5):
         # When it is back, what only it has logged is cut: a moment worth testing.
-        leader.dies_before = "Cut"
+        leader.dies_before = strike.random.choice(["Cut", ""])
+        leader.dies_writing = EntryKind.CUT
     _cut(strike, "isolate_leader", pairs, duration)
 
 
@@ -126,6 +129,22 @@ def half_open(strike: Strike) -> None:
     _break(strike, "half_open", half=True)
 
 
+def reset_would_be_leader(strike: Strike) -> None:
+    """All links break of one that is not established yet; it does not end."""
+    network, kernel = strike.world.network, strike.kernel
+    candidates = [
+        process
+        for process in strike.world.processes.values()
+        if process.role.role is Role.LEADING and not process.role.epoch
+    ]
+    if candidates:
+        process = strike.random.choice(candidates)
+        kernel.fault("reset_would_be_leader", f"member {process.member}")
+        for end in list(process.links.values()):
+            if end.is_open:
+                network.break_link(end, half=False)
+
+
 def second_link(strike: Strike) -> None:
     """A member dials again although it has a link."""
     process = strike.some_process()
@@ -162,6 +181,7 @@ FAULTS: dict[str, Callable[[Strike], None]] = {
     "flap": flap,
     "reset": reset,
     "half_open": half_open,
+    "reset_would_be_leader": reset_would_be_leader,
     "second_link": second_link,
     "clog": clog,
 }

@@ -31,7 +31,7 @@ from coordlib.errors import ErrorCode
 from coordlib.ids import MemberId, SessionId, Zxid, counter_of, epoch_of, format_zxid
 from coordlib.replica.wire import Confirm
 from coordlib.testing.history import History
-from coordlib.tree import Applied, Cause, DataTree, Refused, SessionOpened
+from coordlib.tree import Applied, Cause, DataTree, Refused, Result, SessionOpened
 
 from .image import Image
 from .kernel import Kernel, Violation
@@ -39,7 +39,16 @@ from .kernel import Kernel, Violation
 if TYPE_CHECKING:
     from .process import Process
 
-__all__ = ["Oracles"]
+__all__ = ["CLOSINGS", "Oracles"]
+
+# Why a member may close a link: what it is called as a situation.
+CLOSINGS = {
+    "the leader is silent": "silent-leader",
+    "the learner is silent": "silent-learner",
+    "the own disk stalls": "own-disk-stalls",
+}
+# A request to follow may be answered when it was repeated already.
+_OVERTAKEN = "offered epoch"
 
 # One in so many zxids has its digest compared; a prime, against rhythms.
 _SAMPLE = 13
@@ -88,8 +97,13 @@ class Oracles:
     )
     # The state at some zxids: its digest.
     _digests: dict[int, int] = attrs.field(factory=dict, init=False)
-    # Which zxid carried out a request; which one ended a session.
-    _effects: dict[tuple[int, int], int] = attrs.field(factory=dict, init=False)
+    # The history that each epoch began with: its end.
+    _initial: dict[int, int] = attrs.field(factory=dict, init=False)
+    # Which zxid carried out a request, and with what result; which one ended a
+    # session.
+    _effects: dict[tuple[int, int], tuple[int, Result]] = attrs.field(
+        factory=dict, init=False
+    )
     _ended: dict[int, int] = attrs.field(factory=dict, init=False)
     _touches: dict[tuple[bytes, int], int] = attrs.field(factory=dict, init=False)
 
@@ -154,8 +168,9 @@ class Oracles:
     # --- roles and proposals ---
 
     def role_changed(self, process: Process, change: RoleChanged) -> None:
-        """No epoch has two leaders."""
+        """No epoch has two leaders; whoever enters it has its initial history."""
         if change.role is Role.LEADING and change.epoch:
+            self._check_epoch(process, change.epoch)
             first = self._leaders.setdefault(change.epoch, process.member)
             self.kernel.mark("epoch.established")
             if first != process.member:
@@ -164,6 +179,25 @@ class Oracles:
                     f"members {first} and {process.member} lead epoch {change.epoch}",
                 )
             self._established(change.epoch)
+        initial = self._initial.get(change.epoch, 0)
+        if process.tree.zxid < initial:
+            raise Violation(
+                "primary-integrity",
+                f"member {process.member} enters epoch {change.epoch} without all of "
+                f"the earlier ones: it serves {format_zxid(process.tree.zxid)} of "
+                f"{format_zxid(initial)}",
+            )
+
+    def _check_epoch(self, process: Process, epoch: int) -> None:
+        """A quorum of disks knows of an epoch before it is led."""
+        self._initial[epoch] = process.peer.statistics().last_zxid
+        knowing = [m for m in self.voters if self.images[m].has_entered(epoch)]
+        if 2 * len(knowing) <= len(self.voters):
+            raise Violation(
+                "durable-epoch",
+                f"member {process.member} leads epoch {epoch}, which only members "
+                f"{knowing} have on disk",
+            )
 
     def _established(self, epoch: int) -> None:
         self.newest_epoch = max(self.newest_epoch, epoch)
@@ -178,6 +212,13 @@ class Oracles:
     def halted(self, process: Process, why: str) -> None:
         """No core gives up in a simulation."""
         raise Violation("halt", f"member {process.member}: {why}")
+
+    def closing(self, process: Process, other: MemberId, why: str) -> None:
+        """Nobody is accused of breaking the rules: all members are true to them."""
+        if why not in CLOSINGS and not why.startswith(_OVERTAKEN):
+            raise Violation(
+                "accusation", f"member {process.member} says of {other}: {why}"
+            )
 
     def appended(self, process: Process, transactions: list[Transaction]) -> None:
         """Only its leader fills an epoch, and everybody else repeats him.
@@ -236,8 +277,11 @@ class Oracles:
             )
         if process.role.epoch != epoch_of(zxid):
             self.kernel.mark("agreed.by-a-later-leader")
-        if counter_of(zxid) == process.profile.settings.counter_max:
+        counter_max = process.profile.settings.counter_max
+        if counter_of(zxid) == counter_max:
             self.kernel.mark("epoch.used-up")
+        elif counter_of(zxid) > counter_max:
+            raise Violation("counter", f"{format_zxid(zxid)} is beyond {counter_max}")
         self.agreed.append((Zxid(zxid), payload))
         self._place[zxid] = len(self.agreed)
         self.kernel.record(zxid, len(payload))
@@ -254,6 +298,7 @@ class Oracles:
         self._mark_cleaning(applied)
         if applied.closed:
             self._check_end(applied)
+            self.check_ephemerals(process.tree)
         if applied.session:
             self._check_once(applied)
 
@@ -282,7 +327,8 @@ class Oracles:
         elif applied.duplicate:
             self.kernel.mark("request.dropped-as-done")
         elif not expired:
-            first = self._effects.setdefault(key, applied.zxid)
+            effect = applied.zxid, applied.result
+            first, _ = self._effects.setdefault(key, effect)
             if first != applied.zxid:
                 raise Violation(
                     "exactly-once",
@@ -362,12 +408,13 @@ class Oracles:
     # --- clients ---
 
     def acknowledged(self, process: Process, applied: Applied) -> None:
-        """What a client is answered is agreed."""
+        """What a client is answered is agreed, and what came of it there."""
         last = self.agreed[-1][0] if self.agreed else 0
-        if applied.zxid > last or (applied.session, applied.cxid) not in self._effects:
+        effect = self._effects.get((applied.session, applied.cxid))
+        if applied.zxid > last or effect is None or effect[1] != applied.result:
             raise Violation(
                 "acknowledged",
-                f"member {process.member} answers {applied}, which is not agreed",
+                f"member {process.member} answers {applied}, agreed is {effect}",
             )
         self.acknowledgements += 1
         self.acknowledged_last = max(self.acknowledged_last, applied.zxid)

@@ -8,7 +8,7 @@ What transactions mean for sessions and clients is :mod:`.service`'s business.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set as AbstractSet
 from functools import partial
 
 import attrs
@@ -25,7 +25,9 @@ from coordlib.consensus import (
     InstallSnapshot,
     LeadKept,
     NewLeader,
+    Notification,
     Peer,
+    Ping,
     Role,
     RoleChanged,
     SaveMetadata,
@@ -33,9 +35,10 @@ from coordlib.consensus import (
     SendSnapshot,
     Snapshot,
     Truncate,
+    Vote,
 )
 from coordlib.errors import ProtocolError
-from coordlib.ids import NO_EPOCH, NO_MEMBER, MemberId, Zxid
+from coordlib.ids import NO_EPOCH, NO_MEMBER, Epoch, MemberId, Zxid
 from coordlib.replica.driver import decode_metadata, encode_metadata
 from coordlib.replica.links import stage
 from coordlib.replica.wire import (
@@ -54,8 +57,9 @@ from coordlib.tree import DataTree, capture, encode_snapshot, restore
 from .clock import Clock
 from .kernel import SECOND, Crashed, Kernel
 from .network import End, Frame, Network
-from .oracles import Oracles
+from .oracles import CLOSINGS, Oracles
 from .profile import Profile
+from .reign import Reign
 from .service import Service
 from .store import Store
 from .workers import Ticket
@@ -73,6 +77,8 @@ class Process:
       fuse: After so many more effects the process is killed; -1: never.
       dies_before: It is killed before the next effect of this name.
       tickets: By worker, its session, for the next process of this member.
+      dies_writing: It ends while its disk works on an entry of this kind.
+      loses_power: If it ends by itself, its machine does too.
 
     """
 
@@ -88,6 +94,7 @@ class Process:
     store: Store = attrs.field(init=False)
     peer: Peer = attrs.field(init=False)
     service: Service = attrs.field(init=False)
+    reign: Reign = attrs.field(init=False)
     tree: DataTree = attrs.field(factory=DataTree, init=False)
     role: RoleChanged = attrs.field(
         default=RoleChanged(Role.LOOKING, NO_EPOCH, NO_MEMBER), init=False
@@ -99,6 +106,8 @@ class Process:
     fuse: int = attrs.field(default=-1, init=False)
     dies_before: str = attrs.field(default="", init=False)
     tickets: dict[int, Ticket] = attrs.field(kw_only=True)
+    dies_writing: EntryKind | None = attrs.field(default=None, init=False)
+    loses_power: bool = attrs.field(default=False, init=False)
     # Ends this process; the world's.
     die: Callable[[str], None] = attrs.field(kw_only=True)
     links: dict[int, End] = attrs.field(factory=dict, init=False)
@@ -125,6 +134,7 @@ class Process:
             restore(self.tree, recovered.snapshot[1])
         self.store = open_store(self)
         self.service = Service(self)
+        self.reign = Reign(self)
         self.peer = Peer(
             self.member,
             self.voters,
@@ -221,6 +231,7 @@ class Process:
         body = decode_body(frame) if isinstance(frame, bytes) else frame
         if self.kernel.timeline is not None:
             self.kernel.say(f"{end.other.user.member}->{self.member} {body}")
+        self.reign.hear(end.number, body)
         if isinstance(body, SnapshotPiece):
             self._receive_piece(end, body)
         elif isinstance(body, Forward | Touch | Confirm):
@@ -252,6 +263,13 @@ class Process:
         self.peer.persisted(io, self.clock.now())
         self.carry_out()
         self.service.durable(io)
+
+    def writing(self, kinds: AbstractSet[int]) -> bool:
+        """See ``StoreUser``."""
+        if self.dies_writing in kinds:
+            self.die("its disk was busy with what is rare")
+            return False
+        return True
 
     def disk_failed(self, error: OSError) -> None:
         """See ``StoreUser``."""
@@ -376,11 +394,22 @@ class Process:
         self.oracles.leaving(self, effect)
         if isinstance(message, NewLeader | Truncate):
             self._note_plan(effect.links[0], message)
+        if isinstance(message, Notification) and message.vote is not None:
+            message = self._exaggerated(message, message.vote)
+        elif isinstance(message, Ping):
+            self.reign.ping(effect.links)
         frame = encode_body(message) if self.profile.wire else message
         for number in effect.links:
             end = self.links.get(number)
             if end is not None:
                 self.network.send(end, frame)
+
+    def _exaggerated(self, message: Notification, vote: Vote) -> Notification:
+        """Mislead the election now and then: discovery has to make up for it."""
+        if not self.kernel.oddly("election.exaggerated-vote"):
+            return message
+        better = attrs.evolve(vote, current_epoch=Epoch(vote.current_epoch + 1))
+        return attrs.evolve(message, vote=better)
 
     def _note_plan(self, link: int, message: NewLeader | Truncate) -> None:
         if isinstance(message, Truncate):
@@ -429,19 +458,15 @@ class Process:
     def _close(self, link: int, why: str) -> None:
         end = self.links.get(link)
         if end is not None:
-            if why in _CLOSED:
-                self.kernel.mark(f"closed.{_CLOSED[why]}")
+            self.oracles.closing(self, end.other.user.member, why)
+            if why in CLOSINGS:
+                self.kernel.mark(f"closed.{CLOSINGS[why]}")
             if self.kernel.timeline is not None:
                 self.kernel.say(f"member {self.member} closes link {link}: {why}")
             self.network.close(end)
             self._forget(end)
 
 
-_CLOSED = {
-    "the leader is silent": "silent-leader",
-    "the learner is silent": "silent-learner",
-    "the own disk stalls": "own-disk-stalls",
-}
 _RARE: dict[type[Effect], str] = {
     Cut: "cut",
     SaveMetadata: "save",

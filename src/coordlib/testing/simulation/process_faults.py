@@ -7,6 +7,7 @@ from contextlib import suppress
 
 from coordlib.consensus import Role
 from coordlib.errors import LeadTransferError
+from coordlib.storage.interface import EntryKind
 
 from .kernel import SECOND, Crashed, chance
 from .process import Process
@@ -17,6 +18,9 @@ __all__ = ["FAULTS"]
 
 # Those that a count of any effects hardly ever meets.
 _EFFECTS = ("Cut", "InstallSnapshot", "SendSnapshot", "SaveMetadata", "RoleChanged")
+
+
+_WRITES = (EntryKind.CUT, EntryKind.BASE, EntryKind.META)
 
 
 def _end(strike: Strike, process: Process | None, name: str, *, power: bool) -> None:
@@ -80,6 +84,15 @@ def kill_between_effects(strike: Strike) -> None:
             process.fuse = strike.random.randrange(20)
         else:
             process.dies_before = strike.random.choice(_EFFECTS)
+
+
+def kill_while_writing(strike: Strike) -> None:
+    """A process or its machine ends while its disk works on something rare."""
+    process = strike.some_process()
+    if process is not None:
+        strike.kernel.fault("kill_while_writing", f"member {process.member}")
+        process.dies_writing = strike.random.choice(_WRITES)
+        process.loses_power = chance(strike.random, 0.5)
 
 
 def power_loss(strike: Strike) -> None:
@@ -172,6 +185,7 @@ FAULTS: dict[str, Callable[[Strike], None]] = {
     "kill_leader": kill_leader,
     "kill_would_be_leader": kill_would_be_leader,
     "kill_between_effects": kill_between_effects,
+    "kill_while_writing": kill_while_writing,
     "power_loss": power_loss,
     "power_loss_of_all": power_loss_of_all,
     "restart_storm": restart_storm,

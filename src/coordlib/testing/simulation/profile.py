@@ -46,6 +46,9 @@ FAULTS = (
     "full_disk",
     "wipe",
     "transfer_lead",
+    "bit_rot",
+    "kill_while_writing",
+    "reset_would_be_leader",
 )
 """Every class of fault; what they do is in ``faults``."""
 

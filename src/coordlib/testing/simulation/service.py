@@ -47,6 +47,7 @@ __all__ = ["Kept", "Service"]
 
 _REQUEST_BYTES_MAX = 4 << 20
 _CLEANED_PER_MINUTE = 600
+_BATCH_REQUESTS = 4096
 
 
 @attrs.define(eq=False)
@@ -243,7 +244,12 @@ class Service:
         if self.process.kernel.oddly("service.proposes-twice", 0.02):
             requests = requests + requests
         time_ms = self.process.clock.wall_ms()
-        self.process.propose([stamp(request, time_ms) for request in requests])
+        # An epoch of a simulation may be shorter than a batch, which no epoch
+        # of real length is, and a batch is taken as a whole or not at all.
+        size = min(_BATCH_REQUESTS, self.process.profile.settings.counter_max)
+        for at in range(0, len(requests), size):
+            batch = requests[at : at + size]
+            self.process.propose([stamp(request, time_ms) for request in batch])
 
     def _to_leader(self, body: Forward | Touch) -> None:
         end = self.process.link_to(self.process.role.leader)
@@ -262,6 +268,7 @@ class Service:
     def _beat(self) -> None:
         self._beat_after()
         self.process.oracles.check_memory(self.process)
+        self.process.reign.beat()
         now = self.process.clock.now()
         if self.serving and not self.process.kernel.oddly("service.skips-a-touch"):
             self._touch(now)

@@ -2,7 +2,8 @@
 
 First faults and safety: everything goes wrong that the seed's profile allows.
 Then life: a quorum is healed, everything else stays as it is or gets worse, and
-the quorum has to elect, agree and be equal within a bounded time.
+the quorum has to elect, agree and be equal within a bounded time; and sessions
+whose keeper is no more have to expire.
 """
 
 from __future__ import annotations
@@ -25,6 +26,12 @@ __all__ = ["Outcome", "simulate"]
 
 # How long life may take, in times that a silent member counts as dead.
 _ELECTION_TIMEOUTS = 10
+
+# How long a session may outlive its keeper, in timeouts: a new leader gives each
+# its full time again, and its own process may have stood still. Few seeds have
+# long timeouts played out, for what happens meanwhile is dull.
+_EXPIRY_TIMEOUTS = 3
+_EXPIRY_MAX = 1.5
 
 # What may become of those outside of the healed quorum.
 _FROZEN = ("dead", "stopped", "stalled", "deaf", "mute", "cut-off")
@@ -155,10 +162,9 @@ class _Run:
         self._core = core
 
     def _remembering(self, core: list[MemberId]) -> int:
-        images = [self.world.seats[member].image.refresh() for member in core]
+        images = [self.world.seats[member].image for member in core]
         return sum(
-            image.metadata.seasoned and image.member in self.world.voters
-            for image in images
+            image.remembers and image.member in self.world.voters for image in images
         )
 
     def _heal_core(self) -> None:
@@ -181,9 +187,11 @@ class _Run:
         seat.disk.full, seat.disk.fail = False, None
         if seat.process is not None:
             seat.process.fuse, seat.process.dies_before = -1, ""
+            seat.process.dies_writing = None
             seat.process.store.hurry()
             if seat.process.paused:
                 seat.process.resume()
+        self.world.replace_rotten(seat.member)
         self.world.start(seat.member)
 
     def _freeze(self, member: MemberId, how: str) -> None:
@@ -217,6 +225,13 @@ class _Run:
             process.service.quiet = True
         if not world.kernel.run(deadline, self._is_level):
             raise Violation("liveness", f"the members differ: {self._state()}")
+        timeout = world.profile.session_timeout
+        if timeout <= _EXPIRY_MAX:
+            timeout *= _EXPIRY_TIMEOUTS
+            timeout += world.profile.settings.silence_timeout * _ELECTION_TIMEOUTS
+            deadline = world.kernel.now + round(timeout * SECOND)
+            if not world.kernel.run(deadline, self._has_expired):
+                raise Violation("expiry", f"dead sessions live: {self._state()}")
 
     def _has_fresh_commit(self) -> bool:
         processes = self.world.processes
@@ -234,7 +249,20 @@ class _Run:
             member in processes
             and processes[member].position == agreed
             and processes[member].durable_io == processes[member].last_io
+            and not processes[member].service.outstanding
             for member in self._core
+        )
+
+    def _has_expired(self) -> bool:
+        """Tell whether everybody is level and knows of no session without a keeper."""
+        if not self._is_level():
+            return False
+        processes = self.world.processes
+        alive = {process.incarnation for process in processes.values()}
+        return all(
+            record.owner in alive
+            for member in self._core
+            for record in processes[member].tree.sessions()
         )
 
     def _state(self) -> str:

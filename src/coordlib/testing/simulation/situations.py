@@ -63,6 +63,8 @@ SITUATIONS = frozenset(
         "start.from-purged-log",
         "start.from-snapshot",
         "start.refused-by-the-disk",
+        "start.refused-for-rot",
+        "start.with-an-older-snapshot",
         "start.while-others-run",
         "start.wiped",
         "wiped-again",

@@ -7,7 +7,7 @@ the batch's time is over; a crash before that carries out some of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Set as AbstractSet
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -52,6 +52,9 @@ class StoreUser(Owner, Protocol):
 
     def persisted(self, io: int) -> None:
         """Every write up to ``io`` is durable."""
+
+    def writing(self, kinds: AbstractSet[int]) -> bool:
+        """Writes of these kinds are about to be made durable; whether to go on."""
 
     def disk_failed(self, error: OSError) -> None:
         """A call failed: nothing more will be reported."""
@@ -151,6 +154,8 @@ class Store:
             return
         try:
             if self._batch:
+                if not self._user.writing(_kinds(self._batch)):
+                    return
                 self._carry_out(self._batch)
                 self._written = self._batch[-1][0]
                 self._batch = []
@@ -197,8 +202,7 @@ class Store:
             self.disk.end_of_program()
             return []
         self.disk.calls_left = self._random.choice(_CALLS_LEFT)
-        kinds = sorted({kind for _, batch in self._batch for kind, _, _ in batch})
-        doing = [_DOING[kind] for kind in kinds]
+        doing = [_DOING[kind] for kind in sorted(_kinds(self._batch))]
         if self._staged is not None:
             is_aside = self._staged.is_aside
             doing.append("publishing" if is_aside else "staging")
@@ -212,3 +216,7 @@ class Store:
             pass
         self.disk.end_of_program()
         return doing
+
+
+def _kinds(batch: list[tuple[int, list[Entry]]]) -> AbstractSet[int]:
+    return {kind for _, entries in batch for kind, _, _ in entries}

@@ -138,8 +138,9 @@ class World:
             self.start_after(member, SECOND // 2)
             return
         except StorageError as error:
-            # What a crash leaves, recovery understands.
-            raise Violation("recovery", f"member {member}: {error}") from error
+            self._refused(seat, error)
+            return
+        self._check_rot(seat)
         if seat.disk.rewritten > repaired:
             self.kernel.mark("recovery.torn-tail-cut")
         image = seat.image.refresh()
@@ -168,6 +169,33 @@ class World:
         with suppress(Crashed):
             process.start(recovered, partial(self._store, seat, log))
 
+    def _refused(self, seat: Seat, error: StorageError) -> None:
+        """What a crash leaves, recovery understands; only rot may be too much."""
+        if not seat.image.damage:
+            raise Violation("recovery", f"member {seat.member}: {error}") from error
+        self.kernel.say(f"member {seat.member} does not start: {error}")
+        self.kernel.mark("start.refused-for-rot")
+        seat.disk.end_of_program()
+        # Somebody looks at it some time, and then replaces the disk.
+        again = partial(self.replace_rotten, seat.member)
+        self.kernel.after(SECOND, None, again)
+
+    def _check_rot(self, seat: Seat) -> None:
+        """A damaged log is never taken for good; a snapshot may be spared."""
+        image = seat.image
+        if image.damage.startswith("log"):
+            raise Violation("bit-rot", f"member {seat.member} starts with bad records")
+        if image.damage:
+            self.kernel.mark("start.with-an-older-snapshot")
+        image.damage = ""
+
+    def replace_rotten(self, member: MemberId) -> None:
+        """Do what an operator does about a member that its disk keeps from starting."""
+        seat = self.seats[member]
+        if seat.process is None and seat.image.damage:
+            self.wipe(member)
+            self.start(member)
+
     def _mark_start(self, seat: Seat, recovered: Recovered) -> None:
         mark = self.kernel.mark
         if recovered.meta is None:
@@ -191,7 +219,7 @@ class World:
         self.kernel.after(delay, None, partial(self.start, member))
 
     def _died(self, member: MemberId, why: str) -> None:
-        self.crash(member, why)
+        self.crash(member, why, power=self.processes[member].loses_power)
         self.start_after(member, SECOND // 4)
 
     def crash(self, member: MemberId, why: str, *, power: bool = False) -> None:
