@@ -6,6 +6,7 @@ gets a typed error at once, and nothing has changed.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import isfinite
 
 from coordlib.config import Limits
@@ -17,6 +18,8 @@ from coordlib.tree import (
     Check,
     Create,
     Delete,
+    Get,
+    GetChildren,
     Identity,
     Multi,
     Operation,
@@ -29,7 +32,14 @@ from coordlib.tree import (
     validate_sequential,
 )
 
-__all__ = ["check_path", "checked_path", "to_credential", "to_ttl_ms"]
+__all__ = [
+    "check_path",
+    "check_reads",
+    "check_text",
+    "checked_path",
+    "to_credential",
+    "to_ttl_ms",
+]
 
 
 def checked_path(operation: Operation, limits: Limits) -> str:
@@ -88,6 +98,34 @@ def check_path(path: str, chars_max: int, *, sequential: bool = False) -> None:
         validate_sequential(path, chars_max)
     else:
         validate_path(path, chars_max)
+
+
+def check_text(name: str, text: str) -> None:
+    """Check that an argument is text.
+
+    Raises:
+      TypeError: It is not.
+
+    """
+    if not isinstance(text, str):
+        raise TypeError(f"{name} is a str, not {type(text).__name__}")
+
+
+def check_reads(reads: Sequence[Get | GetChildren], limits: Limits) -> None:
+    """Check the arguments of a multi_read.
+
+    Raises:
+      BadArgumentsError: A path is malformed, or there are too many.
+      TypeError: One of them is no read.
+
+    """
+    for read in reads:
+        if not isinstance(read, Get | GetChildren):
+            raise TypeError(f"not a Get or GetChildren: {read!r}")
+        check_path(read.path, limits.path_chars_max)
+    if len(reads) > limits.operations_max:
+        most = limits.operations_max
+        raise BadArgumentsError(reads[0].path, f"a multi_read of more than {most}")
 
 
 def to_ttl_ms(path: str, ttl: float | None) -> int:

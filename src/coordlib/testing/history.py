@@ -22,6 +22,8 @@ from coordlib.tree import (
     ANY_VERSION,
     Create,
     Delete,
+    Get,
+    GetChildren,
     Multi,
     Set,
     Stat,
@@ -46,22 +48,8 @@ __all__ = [
 
 
 @attrs.frozen
-class Get:
-    """:meth:`.Session.get` of this path."""
-
-    path: str
-
-
-@attrs.frozen
 class Exists:
     """:meth:`.Session.exists` of this path."""
-
-    path: str
-
-
-@attrs.frozen
-class GetChildren:
-    """:meth:`.Session.get_children` of this path."""
 
     path: str
 

@@ -87,7 +87,7 @@ from .quotas import (
     limits_path,
     stats_path,
 )
-from .reader import TreeReader
+from .reader import Get, GetChildren, TreeReader
 from .sessions import CXIDS_AHEAD, SessionRecord
 from .snapshot import Captured, capture, encode_snapshot, restore
 from .stat import NO_SESSION, Stat
@@ -123,6 +123,8 @@ __all__ = [
     "Delete",
     "DeleteContainer",
     "EventType",
+    "Get",
+    "GetChildren",
     "Identity",
     "Multi",
     "MultiRefused",

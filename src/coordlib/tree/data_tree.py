@@ -8,7 +8,7 @@ applied the same transactions are equal, and :meth:`DataTree.digest` shows it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import takewhile
 from typing import assert_never
 
@@ -214,9 +214,9 @@ class DataTree:
                 return sibling
         return None
 
-    def quota(self, path: str) -> Quota | None:
-        """Return the quota on this very znode; it is to be read only."""
-        return self._znodes.quotas.by_path.get(path)
+    def quotas(self) -> Mapping[str, Quota]:
+        """Return the quotas by the znode that they are on; to be read only."""
+        return self._znodes.quotas.by_path
 
     def quotas_exceeded(self) -> list[str]:
         """Return the paths whose quota has a soft limit that is exceeded, sorted."""

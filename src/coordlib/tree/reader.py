@@ -4,10 +4,26 @@ from __future__ import annotations
 
 from typing import Protocol
 
+import attrs
+
 from .acl import Acl
 from .stat import Stat
 
-__all__ = ["TreeReader"]
+__all__ = ["Get", "GetChildren", "TreeReader"]
+
+
+@attrs.frozen
+class Get:
+    """Read the data and the stat of this znode."""
+
+    path: str
+
+
+@attrs.frozen
+class GetChildren:
+    """Read the names of this znode's children, in the order of creation."""
+
+    path: str
 
 
 class TreeReader(Protocol):
