@@ -12,6 +12,7 @@ from math import isfinite
 from coordlib.config import Limits
 from coordlib.errors import BadArgumentsError, InvalidAclError
 from coordlib.tree import (
+    IDENTITIES_MAX,
     OPEN_ACL_UNSAFE,
     Acl,
     AddIdentities,
@@ -182,6 +183,9 @@ def _check_acl(path: str, acl: tuple[Acl, ...]) -> None:
 
 
 def _check_identities(identities: tuple[Identity, ...]) -> None:
+    if len(identities) > IDENTITIES_MAX:
+        reason = f"{len(identities)} identities; {IDENTITIES_MAX} at most"
+        raise BadArgumentsError("", reason)
     for identity in identities:
         if not _is_text(identity) or not is_identity(identity):
             raise BadArgumentsError("", "an identity that is too long or not Unicode")

@@ -29,6 +29,7 @@ from __future__ import annotations
 
 from .acl import (
     CREATOR_ALL_ACL,
+    IDENTITIES_MAX,
     OPEN_ACL_UNSAFE,
     READ_ACL_UNSAFE,
     SUPERUSER,
@@ -100,6 +101,7 @@ __all__ = [
     "CREATOR_ALL_ACL",
     "CXIDS_AHEAD",
     "DATA_BYTES_MAX",
+    "IDENTITIES_MAX",
     "NO_LIMITS",
     "NO_SESSION",
     "OPEN_ACL_UNSAFE",
