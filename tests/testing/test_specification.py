@@ -6,20 +6,28 @@ import random
 
 import pytest
 
+from coordlib.errors import ErrorCode
 from coordlib.ids import SessionId
-from coordlib.testing import Exists, Get, GetChildren
+from coordlib.testing import Exists, Get, GetChildren, Refusal
 from coordlib.testing.specification import Specification
 from coordlib.tree import (
     NO_SESSION,
+    OPEN_ACL_UNSAFE,
     SYSTEM_PATHS,
+    Acl,
+    AddIdentities,
     Check,
     Configure,
     Create,
     DataTree,
     Delete,
     DeleteContainer,
+    Identity,
     Multi,
+    Operation,
+    Permission,
     Set,
+    SetAcl,
     SubOperation,
     decode_transaction,
 )
@@ -31,11 +39,33 @@ PATHS = ["/", "/a", "/b", "/a/b", "/a/c", "/a/b/c", "/s0000000000", "/a/", "x"]
 PATHS += SYSTEM_PATHS
 
 
+ANNA, BEN = Identity("digest", "anna:hash"), Identity("plug-in", "ben")
+AT_HOME = Identity("ip", "10.0.0.1")
+IDENTITIES = [ANNA, BEN, AT_HOME, Identity("super", "")]
+MEANT = [ANNA, BEN, AT_HOME, Identity("auth", ""), Identity("world", "anyone")]
+MEANT += [ANNA, Identity("world", "anyone"), Identity("world", "wrong")]
+
+
+def some_acl(rng: random.Random) -> tuple[Acl, ...]:
+    if rng.random() < 0.6:
+        return OPEN_ACL_UNSAFE
+    permissions = [Permission.ALL, Permission.ALL, Permission(rng.randrange(32))]
+    return tuple(
+        [
+            Acl(rng.choice(permissions), rng.choice(MEANT))
+            for _ in range(rng.choice([0, 1, 1, 1, 2, 3]))
+        ]
+    )
+
+
 def some_operation(rng: random.Random) -> SubOperation:
     path, version = rng.choice(PATHS), rng.choice([-1, -1, 0, 1])
     match rng.randrange(10):
         case 0 | 1 | 2:
-            return Create(path, rng.randbytes(2), ephemeral=rng.random() < 0.3)
+            ephemeral = rng.random() < 0.3
+            return Create(
+                path, rng.randbytes(2), acl=some_acl(rng), ephemeral=ephemeral
+            )
         case 8:
             return Create(path, None, container=True)
         case 9:
@@ -50,10 +80,22 @@ def some_operation(rng: random.Random) -> SubOperation:
             return Delete(path, version, rng.choice([0, 0, 0, rng.randrange(200)]))
 
 
-def assert_same_reads(state: Specification, tree: DataTree) -> None:
+def about_permissions(rng: random.Random, session: SessionId) -> Operation:
+    if session and rng.random() < 0.3:
+        return AddIdentities((rng.choice(IDENTITIES),))
+    return SetAcl(rng.choice(PATHS), some_acl(rng), rng.choice([-1, 0, 1]))
+
+
+def assert_same_reads(
+    state: Specification, tree: DataTree, sessions: list[SessionId]
+) -> None:
     for path in [*tree.znodes(), *PATHS]:
         for read in (Get(path), Exists(path), GetChildren(path)):
             assert state.read(read, NO_SESSION) == read_tree(tree, read)
+        for session in sessions:
+            may = tree.may(session, path, Permission.READ)
+            refused = state.read(Get(path), session) == Refusal(ErrorCode.NO_AUTH)
+            assert may is not refused
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -80,6 +122,8 @@ def test_the_specification_does_what_the_tree_does(seed: int) -> None:
             case 2 | 3 | 4 | 5:
                 parts = [some_operation(rng) for _ in range(rng.randrange(1, 4))]
                 applied = world.apply(Multi(tuple(parts)), session)
+            case 11 | 12 | 13:
+                applied = world.apply(about_permissions(rng, session), session)
             case 7:
                 applied = world.apply(Configure("server.1=a:1:1:participant\n"))
             case 8 | 9 | 10:
@@ -96,4 +140,4 @@ def test_the_specification_does_what_the_tree_does(seed: int) -> None:
         assert state.repeats(transaction) == applied.duplicate
         if not applied.duplicate:
             assert state.apply(applied.zxid, transaction) == told(applied.result)
-        assert_same_reads(state, world.tree)
+        assert_same_reads(state, world.tree, sessions)

@@ -20,12 +20,16 @@ from coordlib.ids import SessionId
 from coordlib.session import Session
 from coordlib.tree import (
     ANY_VERSION,
+    OPEN_ACL_UNSAFE,
+    Acl,
+    AddIdentities,
     Create,
     Delete,
     Get,
     GetChildren,
     Multi,
     Set,
+    SetAcl,
     Stat,
     SubOperation,
     TreeReader,
@@ -74,7 +78,7 @@ class Refusal:
     failed_at: int = 0
 
 
-Write = Create | Set | Delete | Multi
+Write = Create | Set | Delete | Multi | SetAcl | AddIdentities
 Read = Get | Exists | GetChildren
 ClientOperation = Write | Read | Sync
 
@@ -162,8 +166,8 @@ class Recorder:
     """A session's reads, writes and syncs, each noted in a history.
 
     Methods are the session's own, and may be called from several tasks. Use
-    the session through one recorder alone: a write that it does not know of
-    is one that nobody asked for, to the checkers.
+    the session through one recorder alone, but for :meth:`.Session.add_auth`: a
+    write that it does not know of is one that nobody asked for, to the checkers.
 
     Args:
       history: Where calls are noted.
@@ -183,14 +187,15 @@ class Recorder:
         path: str,
         data: bytes = b"",
         *,
+        acl: tuple[Acl, ...] = OPEN_ACL_UNSAFE,
         ephemeral: bool = False,
         sequential: bool = False,
     ) -> str:
         """See :meth:`.Session.create`."""
         return await self._note(
-            Create(path, data, ephemeral=ephemeral, sequential=sequential),
+            Create(path, data, acl=acl, ephemeral=ephemeral, sequential=sequential),
             self._session.create(
-                path, data, ephemeral=ephemeral, sequential=sequential
+                path, data, acl=acl, ephemeral=ephemeral, sequential=sequential
             ),
         )
 
@@ -215,6 +220,15 @@ class Recorder:
         """See :meth:`.Session.multi`."""
         return await self._note(
             Multi(tuple(operations)), self._session.multi(operations)
+        )
+
+    async def set_acl(
+        self, path: str, acl: tuple[Acl, ...], *, version: int = ANY_VERSION
+    ) -> Stat:
+        """See :meth:`.Session.set_acl`."""
+        return await self._note(
+            SetAcl(path, acl, version),
+            self._session.set_acl(path, acl, version=version),
         )
 
     async def get(self, path: str) -> tuple[bytes, Stat]:

@@ -458,6 +458,16 @@ MUTANTS: tuple[Mutant, ...] = (
             """            pass
         if operation.mzxid""",
         ),
+        (
+            "let everybody set data",
+            "if permission and not allows(znode.acl, permission, self.identities):",
+            "if False:",
+        ),
+        (
+            "let everybody set ACLs",
+            "if not allows(znode.acl, Permission.ADMIN, self.identities):",
+            "if False:",
+        ),
     ),
     *_in(
         "tree/watches.py",
@@ -469,6 +479,11 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     *_in(
         "tree/snapshot.py",
+        (
+            "forget who sessions are in snapshots",
+            "        read_identities(identities),",
+            "        (),",
+        ),
         (
             "forget sessions' last requests in snapshots",
             "        read.unsigned(last_cxid),",

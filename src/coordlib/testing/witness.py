@@ -20,7 +20,7 @@ import attrs
 from coordlib.errors import ErrorCode
 from coordlib.ids import SessionId, format_zxid
 from coordlib.storage.interface import Recovered
-from coordlib.tree import Multi, Transaction, decode_transaction
+from coordlib.tree import AddIdentities, Multi, Transaction, decode_transaction
 
 from .ensemble import MemoryEnsemble
 from .history import Call, Exists, Get, GetChildren, Refusal, Sync, Write
@@ -138,6 +138,7 @@ def check_history(calls: Iterable[Call], log: Log) -> list[Contradiction]:
 # Answers that a write may get without ever being sent.
 _UNSENT = {
     ErrorCode.BAD_ARGUMENTS,
+    ErrorCode.INVALID_ACL,
     ErrorCode.NOT_READ_ONLY,
     ErrorCode.THROTTLED,
     ErrorCode.SESSION_EXPIRED,
@@ -212,6 +213,9 @@ class _Check:
             return
         key = transaction.session, transaction.cxid
         call = self._claims.get(key)
+        if call is None and isinstance(transaction.operation, AddIdentities):
+            # Who somebody is has been proved beside the recorder.
+            return
         if call is None:
             self._report(Rule.UNASKED, None, f"{format_zxid(zxid)}: {transaction}")
             return

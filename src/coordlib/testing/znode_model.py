@@ -66,7 +66,7 @@ def linearize_history(
       steps_max: The budget for all parts together.
 
     Raises:
-      ValueError: There are multis, deletions by czxid, or znodes that are
+      ValueError: There are multis, ACLs, deletions by czxid, or znodes that are
         sequential or deleted by others than clients: these need zxids or
         sessions, so :func:`.check_history`.
 
@@ -121,7 +121,7 @@ def _plain(operation: ClientOperation) -> ZnodeOperation | None:
     match operation:
         case Sync() | GetChildren():
             return None
-        case Create(ephemeral=False, sequential=False, container=False, ttl_ms=0):
+        case Create() if operation == Create(operation.path, operation.data):
             return operation
         case Delete(czxid=0):
             return operation

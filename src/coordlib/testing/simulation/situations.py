@@ -83,6 +83,7 @@ SITUATIONS = frozenset(
         "request.answered-by-a-snapshot",
         "request.dropped-as-done",
         "request.sent-again",
+        "request.without-permission",
         "session.closed",
         "session.expired",
         "session.lost-locally",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from coordlib.errors import OperationError
+from coordlib.errors import ErrorCode, OperationError
 from coordlib.ids import SessionId
 from coordlib.testing.history import (
     Call,
@@ -27,14 +27,22 @@ from coordlib.testing.history import (
     Write,
 )
 from coordlib.tree import (
+    CREATOR_ALL_ACL,
+    OPEN_ACL_UNSAFE,
+    READ_ACL_UNSAFE,
+    Acl,
+    AddIdentities,
     Applied,
     Cause,
     Check,
     Create,
     Created,
     Delete,
+    Identity,
     Multi,
+    Permission,
     Set,
+    SetAcl,
 )
 
 from .kernel import chance
@@ -49,6 +57,17 @@ _SHARED = 8
 _OWNED_MAX = 6
 _BOXES = ("/box-0", "/box-1")
 _MORTALS = ("/mortal-0", "/mortal-1")
+
+# Identities that several clients have, and what is theirs. Everybody can undo
+# that, or in the end nobody could do anything.
+_CLUBS = tuple([Identity("digest", f"club-{number}:hash") for number in range(2)])
+_ADMIN = Acl(Permission.ADMIN, Identity("world", "anyone"))
+_ACLS = (
+    OPEN_ACL_UNSAFE,
+    (*READ_ACL_UNSAFE, _ADMIN),
+    CREATOR_ALL_ACL,
+    *((Acl(Permission.ALL, club), _ADMIN) for club in _CLUBS),
+)
 
 
 @attrs.define
@@ -173,7 +192,10 @@ class Worker:
     def _done(self, applied: Applied, call: Call, *, more: bool) -> None:
         process = self.service.process
         process.oracles.acknowledged(process, applied)
-        self._history.end(call, told(applied), process.tree.zxid)
+        result = told(applied)
+        if isinstance(result, Refusal) and result.code is ErrorCode.NO_AUTH:
+            process.kernel.mark("request.without-permission")
+        self._history.end(call, result, process.tree.zxid)
         self.answered += 1
         if isinstance(applied.result, Created):
             path = applied.result.path
@@ -208,8 +230,12 @@ class Worker:
         ]
         read, look = random.choices(reads, [6, 3, 1])[0]
         call = self._history.begin(self.session, read)
+        open_to_all = isinstance(read, Exists)
         try:
-            result = look(read.path)
+            if open_to_all or tree.may(self.session, read.path, Permission.READ):
+                result = look(read.path)
+            else:
+                result = Refusal(ErrorCode.NO_AUTH)
         except OperationError as refused:
             result = Refusal(refused.code)
         self._history.end(call, result, tree.zxid)
@@ -227,6 +253,14 @@ class Worker:
             return Multi((Set(shared, data), Create("/no/such/parent", data)))
         if oddly("worker.has-much-to-say", 0.05):
             return Set(shared, data * 300)
+        if oddly("worker.minds-permissions", 0.05):
+            acl = random.choice(_ACLS)
+            wishes: list[Write] = [
+                AddIdentities((random.choice(_CLUBS),)),
+                SetAcl(shared, acl),
+                Create(shared, data, acl=acl),
+            ]
+            return random.choice(wishes)
         own = Create("/own-", data, ephemeral=chance(random, 0.5), sequential=True)
         kinds: list[Write] = [
             Set(shared, data),
