@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from coordlib.errors import BadArgumentsError, NoNodeError
+from coordlib.ids import SessionId
 from coordlib.tree import Create, Multi, Set, TreeReader
 from tree_world import TreeWorld
 
@@ -109,3 +110,36 @@ def test_root_has_no_predecessor(world: TreeWorld) -> None:
     world.create("/a")
 
     assert world.tree.predecessor("/") is None
+
+
+def test_descendants_are_counted_at_every_depth(world: TreeWorld) -> None:
+    born = world.tree.descendants("/")
+    for path in ("/a", "/a/b", "/a/b/c", "/ab"):
+        world.create(path)
+
+    assert world.tree.descendants("/") == born + 4
+    assert [world.tree.descendants(p) for p in ("/a", "/a/b/c", "/ab")] == [2, 0, 0]
+    with pytest.raises(NoNodeError):
+        world.tree.descendants("/b")
+
+
+def test_ephemerals_are_found_by_the_text_they_begin_with(world: TreeWorld) -> None:
+    session, other = world.open(b"1"), world.open(b"2")
+    world.create("/a", session=session)
+    for path in ("/ab", "/a/e", "/b"):
+        world.create(path, session=session, ephemeral=True)
+    world.create("/a/x", session=other, ephemeral=True)
+
+    assert world.tree.ephemerals(session) == ["/a/e", "/ab", "/b"]
+    assert world.tree.ephemerals(session, "/a") == ["/a/e", "/ab"]
+    assert world.tree.ephemerals(session, "/c") == []
+    assert world.tree.ephemerals(SessionId(99)) == []
+
+
+def test_a_tree_becomes_another_and_its_readers_see_it(world: TreeWorld) -> None:
+    reader: TreeReader = world.tree
+    other = TreeWorld()
+    other.create("/a", b"theirs")
+    world.tree.become(other.tree)
+
+    assert (reader.zxid, reader.get("/a")[0]) == (1, b"theirs")
