@@ -56,6 +56,12 @@ class Limits:
         snapshot, the snapshot's size more.
       outstanding_max: Operations a session may have without an answer; at most
         as many as the ensemble keeps outcomes of, 8192.
+      requests_max: Requests of all sessions of a member without an answer; at
+        some 1 KB each, 32 MiB of memory while no quorum answers. Also what a
+        leader proposes before it is committed: each member has an equal share
+        of that under way, and keeps the rest to itself.
+      requests_bytes_max: The same bound in bytes of what is asked; less than
+        ``backlog_bytes_max``, so that sending all of it cuts no link.
       events_max: Events a watch may hold for a slow reader.
 
     """
@@ -67,6 +73,8 @@ class Limits:
     frame_bytes_max: int = 16 << 20
     backlog_bytes_max: int = 64 << 20
     outstanding_max: int = 4096
+    requests_max: int = 32_768
+    requests_bytes_max: int = 32 << 20
     events_max: int = 16384
 
     def __attrs_post_init__(self) -> None:

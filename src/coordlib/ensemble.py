@@ -149,6 +149,7 @@ class Ensemble:
         self._authentication = Authentication(
             self._config.superuser, providers_by_scheme(authentication_providers)
         )
+        self._members = max(1, len(everybody))
         self._name = name
         self._transport = transport
         self._data_dir = None if data_dir is None else Path(data_dir)
@@ -208,6 +209,7 @@ class Ensemble:
         return Replica(
             member=self._member,
             voters=self._voters,
+            members=self._members,
             name=self._name,
             store=store or MemoryStore(MemoryDisk()),
             transport=self._transport,
@@ -328,9 +330,13 @@ class Ensemble:
             to resume belongs to another member or is in use in this process.
           SessionExpiredError: The session to resume is over, or its password is
             another. With ``read_only`` the session's use raises these two.
+          OverloadedError: Too many requests are without an answer at this
+            member already. Nothing was opened.
 
         """
         replica = self._running()
+        # Whoever is refused and tries again at once must let others run.
+        await trio.lowlevel.checkpoint()
         if resume is not None:
             kept = replica.resume_session(resume.id, resume.password)
         else:

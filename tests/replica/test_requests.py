@@ -30,7 +30,7 @@ MEMBER = MemberId(1)
 
 
 def new_outstanding(bytes_max: int = 4 << 20) -> Outstanding:
-    return Outstanding(bytes_max)
+    return Outstanding(bytes_max, 30_000, 30 << 20, shares=1)
 
 
 def add(outstanding: Outstanding, session: SessionId, cxid: int) -> Waiter[Applied]:
@@ -248,3 +248,33 @@ async def test_a_snapshot_without_the_session_does_not_say_that_nothing_changed(
     with pytest.raises(ConnectionLossError):
         await written.wait()
     assert len(outstanding) == 0
+
+
+def test_no_more_is_under_way_than_this_replicas_share() -> None:
+    outstanding = Outstanding(4 << 20, 6, 6000, shares=3)
+    for cxid in range(1, 8):
+        add(outstanding, A, cxid)
+
+    assert outstanding.is_full
+    assert len(outstanding.take_unsent(1.0)) == 2
+    assert outstanding.take_unsent(1.0) == []
+
+    outstanding.applied(applied(A, 1))
+    assert len(outstanding.take_unsent(1.0)) == 1
+    # Nothing is under way any more: the leader is another one.
+    outstanding.send_all_again()
+    assert len(outstanding.take_unsent(2.0)) == 2
+    outstanding.end_session(A, lambda: ConnectionLossError("over"))
+    assert (len(outstanding), outstanding.size) == (0, 0)
+    assert not outstanding.is_full
+
+
+def test_a_request_larger_than_the_share_goes_alone() -> None:
+    outstanding = Outstanding(4 << 20, 100, 3000, shares=3)
+    for cxid in (1, 2):
+        outstanding.add(A, cxid, Create("/a", bytes(2000)), None)
+
+    assert len(outstanding.take_unsent(1.0)) == 1
+    assert outstanding.take_unsent(1.0) == []
+    outstanding.applied(applied(A, 1))
+    assert len(outstanding.take_unsent(1.0)) == 1

@@ -41,6 +41,11 @@ class Broadcast:
     # Our own writes of proposals, (io, last zxid), until durable.
     _own: deque[tuple[int, Zxid]] = attrs.field(factory=deque, init=False)
     _own_acked: Zxid = attrs.field(init=False)
+    # What is proposed and not committed: (last zxid, records, bytes) of each
+    # proposal, and the sums.
+    _uncommitted: deque[tuple[Zxid, int, int]] = attrs.field(factory=deque, init=False)
+    _uncommitted_records: int = attrs.field(default=0, init=False)
+    _uncommitted_bytes: int = attrs.field(default=0, init=False)
     # The epoch's numbers are used up: commit what is proposed, then step down.
     _closing: bool = attrs.field(default=False, init=False)
 
@@ -52,9 +57,12 @@ class Broadcast:
         """Give each payload the next zxid, log it and offer it to every learner.
 
         Returns:
-          False if the epoch has no numbers left: nothing was taken.
+          False if the epoch has no numbers left, or too much is not committed
+          yet: nothing was taken.
 
         """
+        if not self.has_room:
+            return False
         core = self.core
         last = core.history.last
         counter = counter_of(last) if epoch_of(last) == self.epoch else 0
@@ -69,7 +77,20 @@ class Broadcast:
         for proposal in pack_proposals(self.epoch, last, transactions, core.settings):
             core.broadcast(self._learners(), proposal)
         self._own.append((core.append(transactions, now), core.history.last))
+        size = sum(map(len, payloads))
+        self._uncommitted.append((core.history.last, len(payloads), size))
+        self._uncommitted_records += len(payloads)
+        self._uncommitted_bytes += size
         return True
+
+    @property
+    def has_room(self) -> bool:
+        """Whether more may be proposed before what is proposed is committed."""
+        settings = self.core.settings
+        return (
+            self._uncommitted_records < settings.uncommitted_records_max
+            and self._uncommitted_bytes < settings.uncommitted_bytes_max
+        )
 
     @property
     def finished(self) -> bool:
@@ -92,6 +113,10 @@ class Broadcast:
             self.committed = committed
             core.broadcast(self._learners(), Commit(self.epoch, committed))
             core.deliver(committed)
+            while self._uncommitted and self._uncommitted[0][0] <= committed:
+                _, records, size = self._uncommitted.popleft()
+                self._uncommitted_records -= records
+                self._uncommitted_bytes -= size
 
     def _learners(self) -> list[MemberId]:
         return [m for m, f in self._followers.items() if f.forwarding]

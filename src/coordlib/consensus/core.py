@@ -48,6 +48,9 @@ class Settings:
     # One proposal's transactions; several proposals leave for a longer batch.
     batch_records_max: int = 1024
     batch_bytes_max: int = 1 << 20
+    # Proposed and not committed; more is refused until less is.
+    uncommitted_records_max: int = 32_768
+    uncommitted_bytes_max: int = 32 << 20
     # Lower in tests of what happens when an epoch's numbers run out.
     counter_max: int = COUNTER_MAX
 

@@ -138,6 +138,12 @@ class Leader:
         self._end_if_finished()
         return taken
 
+    @property
+    def takes_proposals(self) -> bool:
+        """Whether :meth:`propose` may succeed now."""
+        broadcast = self.broadcast
+        return broadcast is not None and self.transfer is None and broadcast.has_room
+
     def _end_if_finished(self) -> None:
         if self.broadcast is not None and self.broadcast.finished:
             self.ended = "the epoch's numbers are used up"

@@ -147,8 +147,9 @@ class Peer:
         """Order ``payloads`` for the whole ensemble, if this member leads it.
 
         Returns:
-          False if it does not, or not now: nothing was taken; try again after
-          the next ``RoleChanged``.
+          False if it does not, or not now: nothing was taken. Drop it at the
+          next ``RoleChanged``; until then try again after each ``Deliver`` or
+          ``LeadKept``.
 
         """
         if not isinstance(self._role, Leader) or not payloads:
@@ -222,6 +223,11 @@ class Peer:
             core.delivered,
             tuple(sorted(core.link_of)),
         )
+
+    @property
+    def takes_proposals(self) -> bool:
+        """Whether :meth:`propose` may succeed now."""
+        return isinstance(self._role, Leader) and self._role.takes_proposals
 
     @property
     def transferring(self) -> bool:

@@ -154,6 +154,8 @@ class Driver:
                 heartbeat_interval=config.heartbeat_interval,
                 silence_timeout=config.silence_timeout,
                 election_wait=config.election_wait,
+                uncommitted_records_max=config.limits.requests_max,
+                uncommitted_bytes_max=config.limits.requests_bytes_max,
                 history_records_max=config.history_records_max,
                 history_bytes_max=config.history_bytes_max,
             ),
@@ -397,6 +399,10 @@ class Driver:
         if present.leader != successor and (to or present.role is Role.LEADING):
             raise LeadTransferError(f"member {present.leader} was elected instead")
         return present.leader
+
+    def cut_off(self, link: ReplicaLink, why: str) -> None:
+        """Cut a link whose other end asks for too much."""
+        self._close(link.id, why)
 
     def end(self) -> None:
         """Let nobody wait any longer: the replica ends."""

@@ -243,22 +243,29 @@ class KeptSession:
     def submit(self, operation: Operation, path: str) -> Waiter[Applied]:
         """Ask for a change.
 
+        Returns:
+          What waits for the outcome; or raises :exc:`OverloadedError` when too
+          many requests are without one already, of this session or of all at
+          this replica: nothing changes then, and the wait lets others run.
+
         Raises:
           ReadOnlyError: The session is suspended, or not open yet. Nothing
             changes.
-          OverloadedError: Too many requests are without an answer already.
           SessionError: It is over.
 
         """
         self.require()
         if self.state is not SessionState.CONNECTED:
             raise ReadOnlyError(path, "no quorum answers; this member serves reads")
-        outstanding_max = self.replica.config.limits.outstanding_max
-        if self.replica.outstanding.of(self.id) >= outstanding_max:
-            raise OverloadedError(path, f"{outstanding_max} operations outstanding")
         # Not Waiter[Applied](): the subscript costs more than all the rest of it.
         waiter: Waiter[Applied] = Waiter()
-        self._submit(operation, waiter)
+        outstanding = self.replica.outstanding
+        if outstanding.of(self.id) >= self.replica.config.limits.outstanding_max:
+            waiter.fail(OverloadedError(path, "too many operations of this session"))
+        elif outstanding.is_full:
+            waiter.fail(OverloadedError(path, "too many operations of all sessions"))
+        else:
+            self._submit(operation, waiter)
         return waiter
 
     def _submit(

@@ -52,6 +52,8 @@ class ReplicaLink:
     # The size of a snapshot that was sent since then. As much again may come
     # while it is under way: less would let nobody join while others write.
     _snapshot_bytes: int = attrs.field(default=0, init=False)
+    # The replica takes no more requests from it.
+    ignored: bool = attrs.field(default=False, init=False)
     # While a received snapshot is being decoded: what came behind it.
     staging: bool = attrs.field(default=False, init=False)
     behind_staging: list[Body] = attrs.field(factory=list, init=False)

@@ -24,6 +24,7 @@ from coordlib.errors import (
     CoordError,
     ErrorCode,
     LeadTransferError,
+    OverloadedError,
     ReplicaClosedError,
     SessionExpiredError,
     operation_error,
@@ -96,6 +97,7 @@ class Replica:
         *,
         member: MemberId,
         voters: frozenset[MemberId],
+        members: int,
         name: str,
         store: LogStore,
         transport: Transport | None,
@@ -106,7 +108,12 @@ class Replica:
         self.config = config
         self.tree = DataTree()
         self.subscriptions = Subscriptions()
-        self.outstanding = Outstanding(config.limits.transaction_bytes_max)
+        self.outstanding = Outstanding(
+            config.limits.transaction_bytes_max,
+            config.limits.requests_max,
+            config.limits.requests_bytes_max,
+            shares=members,
+        )
         self.role = RoleChanged(Role.LOOKING, NO_EPOCH, NO_MEMBER)
         self.serving = False
         self.incarnation = surroundings.entropy(16)
@@ -137,6 +144,7 @@ class Replica:
         # the core takes it again, or dropped when the role ends: then everybody
         # sends again what has no outcome.
         self._held: deque[list[bytes]] = deque()
+        self._held_count = self._held_bytes = 0
         self._cookie = 0
         # Transactions applied since the last snapshot.
         self._applied_since = 0
@@ -270,6 +278,9 @@ class Replica:
         Args:
           timeout: The session's, in seconds.
 
+        Raises:
+          OverloadedError: Too many requests are without an answer already.
+
         """
         nonce = self._surroundings.entropy(SECRET_BYTES)
         kept = KeptSession(self, nonce, timeout)
@@ -280,7 +291,12 @@ class Replica:
         return kept
 
     def resume_session(self, id: SessionId, nonce: bytes) -> KeptSession:
-        """Go on with a session of an earlier incarnation of this member."""
+        """Go on with a session of an earlier incarnation of this member.
+
+        Raises:
+          OverloadedError: Too many requests are without an answer already.
+
+        """
         kept = KeptSession(self, nonce, math.inf)
         self._ask_for(kept, ResumeSession(id, nonce, self.incarnation, self.member))
         return kept
@@ -288,6 +304,9 @@ class Replica:
     def _ask_for(
         self, kept: KeptSession, operation: OpenSession | ResumeSession
     ) -> None:
+        if self.outstanding.is_full:
+            raise OverloadedError("", "too many operations of all sessions")
+
         def opened(applied: Applied) -> None:
             del self._opening[kept]
             if isinstance(applied.result, SessionOpened):
@@ -378,15 +397,44 @@ class Replica:
         """Leader: order these, now or when the core takes them."""
         if requests and (self._held or not self._offer(requests)):
             self._held.append(requests)
+            self._held_count += len(requests)
+            self._held_bytes += sum(map(len, requests))
 
     def _offer(self, requests: list[bytes]) -> bool:
         time_ms = int(self._surroundings.wall_clock() * 1000)
         return self.driver.propose([stamp(request, time_ms) for request in requests])
 
+    def _propose_held(self) -> None:
+        while self._held and self.driver.peer.takes_proposals:
+            if not self._offer(self._held[0]):
+                break
+            proposed = self._held.popleft()
+            self._held_count -= len(proposed)
+            self._held_bytes -= sum(map(len, proposed))
+
     def lead_kept(self) -> None:
         """Propose what was held: the core takes it again."""
-        while self._held and self._offer(self._held[0]):
-            self._held.popleft()
+        self._propose_held()
+
+    def _take_forward(self, link: ReplicaLink, forward: Forward) -> None:
+        """Leader: propose these, unless their sender ignores its share.
+
+        Members that count as we do never have that much under way; one that
+        links up anew again and again may. All that it sends then has to be
+        ignored, not a part: what comes later would seem to be the newest. It
+        sends all of it again over its next link.
+        """
+        if link.ignored:
+            return
+        limits = self.config.limits
+        if (
+            self._held_count >= limits.requests_max
+            or self._held_bytes >= limits.requests_bytes_max
+        ):
+            link.ignored = True
+            self.driver.cut_off(link, "it has too many requests under way")
+        else:
+            self._propose(forward.requests)
 
     def _to_leader(self, body: Forward | Touch) -> None:
         link = self.driver.links.to(self.role.leader)
@@ -411,7 +459,7 @@ class Replica:
             if isinstance(body, Touch):
                 self._on_touch(link, body)
             else:
-                self._propose(body.requests)
+                self._take_forward(link, body)
 
     def _on_touch(self, link: ReplicaLink | None, touch: Touch) -> None:
         """Leader: these sessions live; answer once a quorum says that we lead."""
@@ -442,6 +490,8 @@ class Replica:
             now = trio.current_time()
             if self.serving:
                 self._touch(now)
+                # A session that ended made room, too.
+                self._flush_bell.ring()
             for session in list(self._kept.values()):
                 session.check(now)
             if self._expiry is not None and self.serving:
@@ -487,6 +537,7 @@ class Replica:
         self.serving = False
         self._barriers.clear()
         self._held.clear()
+        self._held_count = self._held_bytes = 0
         self._expiring.clear()
         self._expiry = None
         self._cleaner = None
@@ -537,6 +588,11 @@ class Replica:
             self._apply(*self._to_apply.popleft())
         self._contact.release(self.tree.zxid)
         self._serve_when_ready()
+        if self.outstanding.has_unsent:
+            # Each outcome makes room for more.
+            self._flush_bell.ring()
+        if self._held:
+            self._propose_held()
         if self._applied_since >= self.config.snapshot_interval and not self._saving:
             self._begin_snapshot()
 

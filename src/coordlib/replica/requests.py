@@ -52,6 +52,8 @@ class Request:
       operation: What is asked.
       body: The same, encoded once for all of its travels.
       waiter: Who waits for the outcome, if anybody does.
+      under_way: Whether it is with the leader of the present epoch, as far as
+        is known here.
       sent: When it was first sent to the leader of the present epoch, in trio's
         time: it was applied no earlier.
       then: Called with the outcome when it is known, from the apply loop.
@@ -63,6 +65,7 @@ class Request:
     operation: Operation
     body: bytes
     waiter: Waiter[Applied] | None
+    under_way: bool = False
     sent: float = _NEVER
     then: list[Callable[[Applied], None]] = attrs.field(factory=list)
 
@@ -88,15 +91,40 @@ class Outstanding:
 
     Attributes:
       transaction_bytes_max: How large a request may be.
+      requests_max: How many there may be; see :attr:`is_full`.
+      requests_bytes_max: How large they may be together.
+      shares: How many replicas share the leader's room for what is under way.
       emptied: Where to park until nothing is without an outcome.
 
     """
 
     transaction_bytes_max: int
+    requests_max: int
+    requests_bytes_max: int
+    shares: int
     emptied: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot)
     _by_key: dict[tuple[int, int], Request] = attrs.field(factory=dict)
     _cxids: dict[SessionId, dict[int, Request]] = attrs.field(factory=dict)
     _unsent: deque[Request] = attrs.field(factory=deque)
+    # Of all, and of those under way: sums of their sizes, and a count.
+    _bytes: int = 0
+    _under_way: int = 0
+    _under_way_bytes: int = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether sessions should be refused more.
+
+        Not :meth:`add`'s business: to close a session, or to delete what an
+        operation left behind, is asked for all the same.
+        """
+        too_many = len(self._by_key) >= self.requests_max
+        return too_many or self._bytes >= self.requests_bytes_max
+
+    @property
+    def size(self) -> int:
+        """How many bytes all of them are together."""
+        return self._bytes
 
     def __len__(self) -> int:
         return len(self._by_key)
@@ -134,14 +162,24 @@ class Outstanding:
         requests = self._cxids.setdefault(session, {})
         request = Request(session, cxid, operation, body, waiter)
         self._by_key[session, cxid] = requests[cxid] = request
+        self._bytes += len(body)
         self._unsent.append(request)
         return request
 
     def take_unsent(self, now: float) -> list[bytes]:
-        """Return the bodies to send next, as many as make a good batch."""
+        """Return the bodies to send next, as many as make a good batch.
+
+        None while this replica's share of what the leader has room for is under
+        way: each outcome makes room.
+        """
         bodies: list[bytes] = []
         bytes_max = _BATCH_BYTES
-        while self._unsent and bytes_max > 0 and len(bodies) < _BATCH_REQUESTS:
+        while (
+            self._unsent
+            and bytes_max > 0
+            and len(bodies) < _BATCH_REQUESTS
+            and self._has_room
+        ):
             request = self._unsent.popleft()
             if request.sent == _NEVER:
                 request.sent = now
@@ -149,7 +187,17 @@ class Outstanding:
             if (request.session, request.cxid) in self._by_key:
                 bodies.append(request.body)
                 bytes_max -= len(request.body)
+                request.under_way = True
+                self._under_way += 1
+                self._under_way_bytes += len(request.body)
         return bodies
+
+    @property
+    def _has_room(self) -> bool:
+        return (
+            self._under_way * self.shares < self.requests_max
+            and self._under_way_bytes * self.shares < self.requests_bytes_max
+        )
 
     @property
     def has_unsent(self) -> bool:
@@ -165,6 +213,9 @@ class Outstanding:
 
         """
         self._unsent = deque(self._by_key.values())
+        self._under_way = self._under_way_bytes = 0
+        for request in self._unsent:
+            request.under_way = False
         if new_epoch:
             for request in self._unsent:
                 request.sent = _NEVER
@@ -216,6 +267,10 @@ class Outstanding:
     def _pop(self, session: SessionId, cxid: int) -> Request | None:
         request = self._by_key.pop((session, cxid), None)
         if request is not None:
+            self._bytes -= len(request.body)
+            if request.under_way:
+                self._under_way -= 1
+                self._under_way_bytes -= len(request.body)
             requests = self._cxids[session]
             del requests[cxid]
             if not requests:

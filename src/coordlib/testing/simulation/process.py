@@ -301,6 +301,8 @@ class Process:
             return
         if self._refused or not self.peer.propose(payloads, self.clock.now()):
             self._refused.append(list(payloads))
+            if self.peer.transferring:
+                self.kernel.mark("transfer.held-requests")
         self.carry_out()
 
     def transfer_lead(self, to: MemberId | None) -> None:
@@ -308,11 +310,11 @@ class Process:
         self.peer.transfer_lead(to, self.clock.now())
         self.carry_out()
 
-    def _keep_lead(self) -> None:
-        self.kernel.mark("transfer.given-up")
-        refused, self._refused = self._refused, []
-        for payloads in refused:
-            self.propose(payloads)
+    def _propose_refused(self) -> None:
+        while self._refused and self.peer.takes_proposals:
+            if not self.peer.propose(self._refused[0], self.clock.now()):
+                break
+            self._refused.pop(0)
 
     def barrier(self, cookies: list[int]) -> None:
         """See ``Peer.barrier``."""
@@ -369,6 +371,7 @@ class Process:
                 self._write(io, [(kind, zxid, body) for zxid, body in transactions])
             case Deliver(transactions):
                 self.service.deliver(transactions)
+                self._propose_refused()
             case Confirmed():
                 self.service.confirmed(effect)
             case Cut(io, zxid):
@@ -383,7 +386,8 @@ class Process:
             case RoleChanged():
                 self._change_role(effect)
             case LeadKept():
-                self._keep_lead()
+                self.kernel.mark("transfer.given-up")
+                self._propose_refused()
             case Close(link, why):
                 self._close(link, why)
             case Halt(why):
@@ -445,9 +449,7 @@ class Process:
 
     def _change_role(self, change: RoleChanged) -> None:
         self.role = change
-        if self._refused:
-            self.kernel.mark("transfer.held-requests")
-            self._refused.clear()
+        self._refused.clear()
         if self.kernel.timeline is not None:
             self.kernel.say(f"member {self.member} is {change}")
         self.oracles.role_changed(self, change)

@@ -115,6 +115,8 @@ def draw_profile(random: Random, members: int | None = None) -> Profile:
         batch_records_max=choice([1, 3, 1024]),
         batch_bytes_max=choice([300, 1 << 20]),
         counter_max=choice([20, 200, COUNTER_MAX, COUNTER_MAX]),
+        # Few enough that a flood meets the bound.
+        uncommitted_records_max=100,
     )
     return Profile(
         members=members or drawn,

@@ -109,7 +109,10 @@ class Service:
     def __attrs_post_init__(self) -> None:
         """Keep nothing yet."""
         process = self.process
-        self.outstanding = Outstanding(_REQUEST_BYTES_MAX)
+        # Few enough that a flood has to wait for its turn.
+        self.outstanding = Outstanding(
+            _REQUEST_BYTES_MAX, 200, 1 << 20, shares=len(process.everybody)
+        )
         self.contact = Contact(process.clock.now())
         self.watcher = Watcher(process.member, process.tree)
         self._cxid = int.from_bytes(process.incarnation[:5], "big") << 22
@@ -267,6 +270,8 @@ class Service:
 
     def _beat(self) -> None:
         self._beat_after()
+        if self.outstanding.has_unsent:
+            self._flush_soon()
         self.process.oracles.check_memory(self.process)
         self.process.reign.beat()
         now = self.process.clock.now()
@@ -422,6 +427,8 @@ class Service:
             self.outstanding.applied(applied)
         self.contact.release(process.tree.zxid)
         self._end_syncs()
+        if self.outstanding.has_unsent:
+            self._flush_soon()
         self._applied_since += len(transactions)
         due = self._applied_since >= process.profile.snapshot_interval
         if not self.saving and (due or process.kernel.oddly("snapshot.early", 0.01)):
