@@ -31,6 +31,7 @@ from coordlib.errors import (
     NodeExistsError,
     NoNodeError,
     NotEmptyError,
+    NoWatchError,
     OperationError,
     OverloadedError,
     ProtocolError,
@@ -50,6 +51,7 @@ from coordlib.replica.kept import Binding, SessionState, SessionTicket
 from coordlib.session import (
     AuthenticationProvider,
     EventStream,
+    OneShotWatch,
     QuotaStatus,
     Session,
     Znode,
@@ -67,6 +69,7 @@ from coordlib.tree import (
     CreateMode,
     Delete,
     EventType,
+    Gap,
     Get,
     GetChildren,
     Identity,
@@ -77,6 +80,7 @@ from coordlib.tree import (
     SubOperation,
     TreeReader,
     WatchedEvent,
+    WatchKind,
 )
 
 __all__ = [
@@ -108,6 +112,7 @@ __all__ = [
     "EventStream",
     "EventType",
     "ForeignStorageError",
+    "Gap",
     "Get",
     "GetChildren",
     "Identity",
@@ -121,8 +126,10 @@ __all__ = [
     "NoAuthError",
     "NoChildrenForEphemeralsError",
     "NoNodeError",
+    "NoWatchError",
     "NodeExistsError",
     "NotEmptyError",
+    "OneShotWatch",
     "OperationError",
     "OverloadedError",
     "Permission",
@@ -148,6 +155,7 @@ __all__ = [
     "StorageLockedError",
     "SubOperation",
     "TreeReader",
+    "WatchKind",
     "WatchedEvent",
     "Znode",
     "Zxid",

@@ -63,6 +63,9 @@ class Limits:
       requests_bytes_max: The same bound in bytes of what is asked; less than
         ``backlog_bytes_max``, so that sending all of it cuts no link.
       events_max: Events a watch may hold for a slow reader.
+      session_watches_max: Watches a session may have.
+      watches_max: Watches a member may have. If all were of one znode, telling
+        them would take some 0.1 s, and nothing else runs meanwhile.
 
     """
 
@@ -76,6 +79,8 @@ class Limits:
     requests_max: int = 32_768
     requests_bytes_max: int = 32 << 20
     events_max: int = 16384
+    session_watches_max: int = 50_000
+    watches_max: int = 200_000
 
     def __attrs_post_init__(self) -> None:
         """Refuse what cannot work.

@@ -6,8 +6,8 @@
 
     * :exc:`NoNodeError`, :exc:`NodeExistsError`, :exc:`BadVersionError`,
       :exc:`NotEmptyError`, :exc:`NoChildrenForEphemeralsError`,
-      :exc:`BadArgumentsError`, :exc:`QuotaExceededError`, :exc:`ReadOnlyError`,
-      :exc:`OverloadedError`
+      :exc:`NoWatchError`, :exc:`BadArgumentsError`, :exc:`QuotaExceededError`,
+      :exc:`ReadOnlyError`, :exc:`OverloadedError`
     * :exc:`NoAuthError`, :exc:`InvalidAclError`, :exc:`AuthFailedError`: who
       may do what
     * :exc:`RolledBackError`, :exc:`RuntimeInconsistencyError`: the other
@@ -59,6 +59,7 @@ __all__ = [
     "NoAuthError",
     "NoChildrenForEphemeralsError",
     "NoNodeError",
+    "NoWatchError",
     "NodeExistsError",
     "NotEmptyError",
     "OperationError",
@@ -95,6 +96,7 @@ class ErrorCode(IntEnum):
     INVALID_ACL = -114
     AUTH_FAILED = -115
     NOT_READ_ONLY = -119
+    NO_WATCHER = -121
     QUOTA_EXCEEDED = -125
     THROTTLED = -127
 
@@ -193,8 +195,14 @@ class ReadOnlyError(OperationError):
     code = ErrorCode.NOT_READ_ONLY
 
 
+class NoWatchError(OperationError):
+    """The session has no such watch at this path."""
+
+    code = ErrorCode.NO_WATCHER
+
+
 class OverloadedError(OperationError):
-    """Too many operations are outstanding; try again later."""
+    """Too many operations are outstanding, or too many watches are set."""
 
     code = ErrorCode.THROTTLED
 
@@ -342,6 +350,7 @@ _BY_CODE: dict[int, type[OperationError]] = {
         AuthFailedError,
         QuotaExceededError,
         ReadOnlyError,
+        NoWatchError,
         OverloadedError,
         RolledBackError,
         RuntimeInconsistencyError,

@@ -6,7 +6,8 @@ import pytest
 import trio
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
-from coordlib import EventType, WatchedEvent
+from coordlib import EventType, Gap, WatchedEvent
+from coordlib.replica.ringer import Ringer
 from coordlib.replica.subscriptions import EventQueue, Subscriptions
 from coordlib.tree import TreeEvent, WatchKind
 
@@ -62,13 +63,13 @@ def test_everybody_is_told_of_a_snapshot_at_the_own_path() -> None:
     subscriptions.resync(7)
 
     assert told == [
-        WatchedEvent(EventType.RESYNC, "/a", 7),
-        WatchedEvent(EventType.RESYNC, "/b/c", 7),
+        WatchedEvent(EventType.RESYNC, "/a", 7, gap=Gap.SNAPSHOT),
+        WatchedEvent(EventType.RESYNC, "/b/c", 7, gap=Gap.SNAPSHOT),
     ]
 
 
 async def test_a_queue_gives_its_events_in_order() -> None:
-    queue = EventQueue("/a", 10)
+    queue = EventQueue("/a", 10, Ringer())
     for zxid in (1, 2, 3):
         queue.put(event(zxid))
     for zxid in (1, 2, 3):
@@ -77,7 +78,7 @@ async def test_a_queue_gives_its_events_in_order() -> None:
 
 
 async def test_a_queue_wakes_its_reader() -> None:
-    queue = EventQueue("/a", 10)
+    queue = EventQueue("/a", 10, Ringer())
     got: list[WatchedEvent] = []
 
     async def read() -> None:
@@ -92,16 +93,17 @@ async def test_a_queue_wakes_its_reader() -> None:
 
 
 async def test_a_full_queue_says_so_once_and_goes_on() -> None:
-    queue = EventQueue("/w", 3)
+    queue = EventQueue("/w", 3, Ringer())
     for zxid in range(1, 6):
         queue.put(event(zxid))
 
-    assert await queue.get() == WatchedEvent(EventType.RESYNC, "/w", 4)
+    overrun = WatchedEvent(EventType.RESYNC, "/w", 4, gap=Gap.OVERRUN)
+    assert await queue.get() == overrun
     assert await queue.get() == event(5)
 
 
 def test_a_queue_that_nobody_reads_stays_bounded() -> None:
-    queue = EventQueue("/w", 100)
+    queue = EventQueue("/w", 100, Ringer())
     for zxid in range(10_000):
         queue.put(event(zxid))
 
@@ -110,7 +112,7 @@ def test_a_queue_that_nobody_reads_stays_bounded() -> None:
 
 
 async def test_the_error_comes_after_the_events() -> None:
-    queue = EventQueue("/a", 10)
+    queue = EventQueue("/a", 10, Ringer())
     queue.put(event(1))
     queue.end(KeyError("over"))
 
@@ -121,7 +123,7 @@ async def test_the_error_comes_after_the_events() -> None:
 
 
 async def test_a_cancelled_reader_loses_no_event() -> None:
-    queue = EventQueue("/a", 10)
+    queue = EventQueue("/a", 10, Ringer())
     queue.put(event(1))
     with trio.CancelScope() as scope:
         scope.cancel()

@@ -223,7 +223,7 @@ def test_a_watch_that_misses_something_is_found(
     fire = WatchTable.fire
 
     def miss(table: WatchTable, events: list[TreeEvent]) -> list[object]:
-        return [told for told in fire(table, events) if told[1].zxid % 50]
+        return [told for told in fire(table, events) if told.event.zxid % 50]
 
     monkeypatch.setattr(WatchTable, "fire", miss)
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from coordlib.tree import (
+    OPEN_ACL_UNSAFE,
     Cause,
     EventType,
+    Told,
     TreeEvent,
     Watch,
     WatchedEvent,
@@ -31,7 +33,11 @@ def told(
         TreeEvent(kind, path, 7, Cause.DELETED if kind is DELETED else None)
         for kind, path in changes
     ]
-    return [(watch, e.type, e.path) for watch, e in table.fire(events)]
+    return [
+        (watch, told.event.type, told.event.path)
+        for told in table.fire(events)
+        for watch in told.watches
+    ]
 
 
 @pytest.mark.parametrize(
@@ -183,7 +189,7 @@ def test_removed_watch_leaves_nothing_behind(kind: WatchKind) -> None:
     table = WatchTable()
     table.remove(table.add("/a", kind))
 
-    assert table._data == table._child == table._recursive == {}
+    assert table._data == table._child == table._persistent == table._recursive == {}
 
 
 def test_event_carries_zxid_and_the_cause_of_a_deletion() -> None:
@@ -192,8 +198,8 @@ def test_event_carries_zxid_and_the_cause_of_a_deletion() -> None:
     child = table.add("/", WatchKind.CHILD)
 
     assert table.fire([TreeEvent(DELETED, "/a", 9, Cause.EXPIRED)]) == [
-        (data, WatchedEvent(DELETED, "/a", 9, Cause.EXPIRED)),
-        (child, WatchedEvent(CHILDREN_CHANGED, "/", 9)),
+        Told(WatchedEvent(DELETED, "/a", 9, Cause.EXPIRED), [data], OPEN_ACL_UNSAFE),
+        Told(WatchedEvent(CHILDREN_CHANGED, "/", 9), [child], OPEN_ACL_UNSAFE),
     ]
 
 
@@ -203,4 +209,4 @@ def test_nothing_is_told_without_watches() -> None:
 
 def test_event_types_have_zookeepers_numbers() -> None:
     # RESYNC takes the number of ZooKeeper's None: an event without a change.
-    assert [int(number) for number in EventType] == [-1, 1, 2, 3, 4]
+    assert [int(number) for number in EventType] == [-1, 1, 2, 3, 4, 5, 6, 7]

@@ -39,6 +39,7 @@ from coordlib.tree import (
     Cause,
     CloseSession,
     DataTree,
+    Identity,
     OpenSession,
     Operation,
     Refused,
@@ -68,6 +69,9 @@ __all__ = ["Replica", "Surroundings"]
 # Transactions applied before other tasks run, so that heartbeats are not late:
 # some 3 ms of pure Python.
 _SLICE = 256
+
+# Watches told before other tasks run: a slice ends early at so many.
+_TOLD_SLICE = 2048
 
 # Seconds for the last requests of a member that is leaving.
 _FAREWELL = 1.0
@@ -107,7 +111,7 @@ class Replica:
         self.member = member
         self.config = config
         self.tree = DataTree()
-        self.subscriptions = Subscriptions()
+        self.subscriptions = Subscriptions(config.limits, self._identities_of)
         self.outstanding = Outstanding(
             config.limits.transaction_bytes_max,
             config.limits.requests_max,
@@ -179,6 +183,7 @@ class Replica:
                 nursery.start_soon(self._apply_forever)
                 nursery.start_soon(self._flush_forever)
                 nursery.start_soon(self._beat_forever)
+                nursery.start_soon(self.subscriptions.ringer.run)
                 self.driver.start(nursery)
                 if self._transport is not None:
                     await nursery.start(
@@ -584,8 +589,11 @@ class Replica:
                 await trio.lowlevel.checkpoint()
 
     def _apply_slice(self) -> None:
+        told = 0
         for _ in range(min(_SLICE, len(self._to_apply))):
-            self._apply(*self._to_apply.popleft())
+            told += self._apply(*self._to_apply.popleft())
+            if told >= _TOLD_SLICE:
+                break
         self._contact.release(self.tree.zxid)
         self._serve_when_ready()
         if self.outstanding.has_unsent:
@@ -596,10 +604,11 @@ class Replica:
         if self._applied_since >= self.config.snapshot_interval and not self._saving:
             self._begin_snapshot()
 
-    def _apply(self, zxid: Zxid, payload: bytes) -> None:
+    def _apply(self, zxid: Zxid, payload: bytes) -> int:
+        """Apply one transaction and return how many watches it concerned."""
         applied = self.tree.apply(zxid, payload)
-        if applied.events:
-            self.subscriptions.fire(applied.events)
+        # Before anybody can read what it changed.
+        told = self.subscriptions.fire(applied.events) if applied.events else 0
         if applied.closed:
             self._session_closed(applied.closed, applied.cause)
         elif isinstance(applied.result, SessionOpened):
@@ -607,6 +616,12 @@ class Replica:
         self._applied_since += 1
         # Last: an event is queued before its cause's author is woken.
         self.outstanding.applied(applied)
+        return told
+
+    def _identities_of(self, nonce: bytes) -> tuple[Identity, ...]:
+        """Return who a session is: nobody, until the ensemble has opened it."""
+        record = self.tree.session_by_nonce(nonce)
+        return () if record is None else record.identities
 
     def _session_opened(self, opened: SessionOpened) -> None:
         # It may be resumed, and so never end as it was about to.

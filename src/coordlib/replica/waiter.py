@@ -92,9 +92,16 @@ class Bell:
             self._task = None
 
     async def wait(self) -> None:
-        """Wait for a ring since the last return; a checkpoint in any case."""
+        """Wait for a ring since the last return; a checkpoint in any case.
+
+        Raises:
+          trio.BusyResourceError: Another task is waiting.
+
+        """
         if self._rung:
             await trio.lowlevel.checkpoint()
+        elif self._task is not None:
+            raise trio.BusyResourceError("another task is waiting")
         else:
             self._task = trio.lowlevel.current_task()
             await trio.lowlevel.wait_task_rescheduled(self._abort)

@@ -8,7 +8,7 @@ import trio
 
 from coordlib.replica.kept import KeptSession
 from coordlib.replica.subscriptions import EventQueue
-from coordlib.tree import Watch, WatchedEvent, WatchKind
+from coordlib.tree import EventType, Watch, WatchedEvent, WatchKind
 
 __all__ = ["EventStream"]
 
@@ -19,19 +19,25 @@ class EventStream:
     An async context manager and an async iterator, for one reading task.
     """
 
-    def __init__(self, kept: KeptSession, path: str, kind: WatchKind) -> None:
+    def __init__(
+        self, kept: KeptSession, path: str, kind: WatchKind, owner: bytes
+    ) -> None:
+        replica = kept.replica
         self._kept = kept
         self._path = path
         self._kind = kind
-        self._queue = EventQueue(path, kept.replica.config.limits.events_max)
+        self._owner = owner
+        self._queue = EventQueue(
+            path, replica.config.limits.events_max, replica.subscriptions.ringer
+        )
         self._watch: Watch | None = None
 
     async def __aenter__(self) -> Self:
         # Before the checkpoint: the caller's next read comes after it.
         self._watch = self._kept.replica.subscriptions.add(
-            self._path, self._kind, self._queue.put
+            self._path, self._kind, self._see, self._owner
         )
-        self._kept.listen(self._queue.end)
+        self._kept.listen(self._end)
         try:
             await trio.lowlevel.checkpoint()
         except BaseException:
@@ -44,8 +50,18 @@ class EventStream:
         # Shielded: Cancelled would take the place of the body's own error.
         await trio.lowlevel.cancel_shielded_checkpoint()
 
+    def _see(self, event: WatchedEvent) -> None:
+        self._queue.put(event)
+        if event.type is EventType.PERSISTENT_WATCH_REMOVED:
+            self._end(StopAsyncIteration())
+
+    def _end(self, error: Exception) -> None:
+        # Or events would go on coming, and a busy stream would never end.
+        self._stop()
+        self._queue.end(error)
+
     def _stop(self) -> None:
-        self._kept.unlisten(self._queue.end)
+        self._kept.unlisten(self._end)
         if self._watch is not None:
             self._kept.replica.subscriptions.remove(self._watch)
 

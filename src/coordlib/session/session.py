@@ -24,6 +24,7 @@ from coordlib.errors import (
     NodeExistsError,
     NoNodeError,
     NotEmptyError,
+    NoWatchError,
     OperationError,
     ReadOnlyError,
     ReplicaClosedError,
@@ -37,7 +38,7 @@ from coordlib.replica.kept import (
     SessionState,
     SessionTicket,
 )
-from coordlib.replica.waiter import Bell
+from coordlib.replica.subscriptions import EventQueue
 from coordlib.tree import (
     ANY_VERSION,
     OPEN_ACL_UNSAFE,
@@ -80,6 +81,7 @@ from .arguments import (
 )
 from .authentication import Authentication
 from .event_stream import EventStream
+from .one_shot import OneShotWatch
 from .quotas import QuotaStatus, checked_limit, plan_quota, plan_removal, status_of
 
 __all__ = ["Session", "Znode"]
@@ -799,9 +801,10 @@ class Session:
 
         Use it as ``async with session.watch(path) as events``, then ``async for
         event in events``. The znode need not exist. No change is left out: where
-        one may have been (this member caught up by a snapshot, or the reader
-        was more than :attr:`Limits.events_max` events behind) there is an event
-        of type ``RESYNC``: read again. Iteration ends with the session's error.
+        one may have been, there is an event of type ``RESYNC`` that says why
+        (:class:`Gap`): read again. Changes of what the session may not read are
+        not told. Iteration ends after :meth:`remove_watches`, and with the
+        session's error.
 
         Args:
           path: Which znode: its creation, deletion, data, and that children
@@ -809,11 +812,95 @@ class Session:
           recursive: It and everything below: creation, deletion and data of
             each, without ``CHILDREN_CHANGED``.
 
+        Raises:
+          OverloadedError: On entry: there are too many watches, see
+            :class:`Limits`. None was set.
+
+        Source:
+          ``ZooKeeper.addWatch``.
+
         """
         self.check()
         check_path(path, self._replica.config.limits.path_chars_max)
         kind = WatchKind.RECURSIVE if recursive else WatchKind.PERSISTENT
-        return EventStream(self._kept, path, kind)
+        return EventStream(self._kept, path, kind, self._kept.nonce)
+
+    async def get_and_watch(self, path: str) -> tuple[bytes, Stat, OneShotWatch]:
+        """Return data and stat, as :meth:`get`, and a watch for the next change.
+
+        The watch is told of the first deletion or setting of data after exactly
+        this state, once.
+
+        Raises:
+          NoNodeError: There is no such znode. No watch was set.
+          OverloadedError: There are too many watches, see :class:`Limits`. None
+            was set.
+
+        Source:
+          ``ZooKeeper.getData`` with a watcher.
+
+        """
+        data, stat = await self.get(path)
+        # No checkpoint since the tree was read, nor in the other two.
+        return data, stat, OneShotWatch(self._kept, path, WatchKind.DATA)
+
+    async def exists_and_watch(self, path: str) -> tuple[Stat | None, OneShotWatch]:
+        """Return the stat or ``None``, as :meth:`exists`, and a watch.
+
+        The watch is told of the first creation, deletion or setting of data
+        after exactly this state, once. See :meth:`get_and_watch` for errors; the
+        znode need not exist.
+
+        Source:
+          ``ZooKeeper.exists`` with a watcher.
+
+        """
+        stat = await self.exists(path)
+        return stat, OneShotWatch(self._kept, path, WatchKind.EXISTS)
+
+    async def get_children_and_watch(self, path: str) -> tuple[list[str], OneShotWatch]:
+        """Return the children's names, as :meth:`get_children`, and a watch.
+
+        The watch is told, once, of the first child created or deleted after
+        exactly this state, or of the deletion of the znode itself. See
+        :meth:`get_and_watch` for errors.
+
+        Source:
+          ``ZooKeeper.getChildren`` with a watcher.
+
+        """
+        names = await self.get_children(path)
+        return names, OneShotWatch(self._kept, path, WatchKind.CHILD)
+
+    async def remove_watches(self, path: str, kind: WatchKind | None = None) -> None:
+        """Remove this session's watches at a znode, all or those of one kind.
+
+        Who waits for one of them gets an event that says so
+        (``DATA_WATCH_REMOVED``, ``CHILD_WATCH_REMOVED`` or
+        ``PERSISTENT_WATCH_REMOVED``), after those that are there; then a stream
+        ends. To remove one watch, leave its block. What :meth:`wait_for`,
+        :meth:`wait_deleted` and grants watch is their own and stays.
+
+        Args:
+          path: The watched znode.
+          kind: Which; ``DATA`` and ``EXISTS`` are one kind here. ``None`` is all.
+
+        Raises:
+          NoWatchError: There is none. Nothing changed.
+
+        Source:
+          ``ZooKeeper.removeAllWatches``.
+
+        """
+        self.check()
+        check_path(path, self._replica.config.limits.path_chars_max)
+        if kind is not None and not isinstance(kind, WatchKind):
+            raise TypeError(f"a kind is a WatchKind, not {type(kind).__name__}")
+        await trio.lowlevel.checkpoint()
+        if not self._replica.subscriptions.remove_all(
+            path, kind, self._kept.nonce, self._tree.zxid
+        ):
+            raise NoWatchError(path)
 
     async def wait_for(
         self, path: str, predicate: Callable[[Znode | None], bool]
@@ -836,7 +923,10 @@ class Session:
           NoAuthError: The znode does not grant READ; perhaps not any more.
 
         """
-        async with self.watch(path) as events:
+        self.check()
+        check_path(path, self._replica.config.limits.path_chars_max)
+        # Its own watch, not the session's: what it may not read, _look() says.
+        async with EventStream(self._kept, path, WatchKind.PERSISTENT, b"") as events:
             while True:
                 znode = self._look(path)
                 if predicate(znode):
@@ -858,10 +948,11 @@ class Session:
             raise TypeError("wait_deleted() needs a path")
         for path in paths:
             check_path(path, self._replica.config.limits.path_chars_max)
-        bell = Bell()
-        watches = [self._watch_deletion(path, bell) for path in paths]
-        ring: Callable[[Exception], None] = lambda _error: bell.ring()  # noqa: E731 - needs an identity
-        self._kept.listen(ring)
+        subscriptions = self._replica.subscriptions
+        # What happened does not matter, so one event is all it has to hold.
+        queue = EventQueue(paths[0], 1, subscriptions.ringer)
+        watches = [self._watch_deletion(path, queue) for path in paths]
+        self._kept.listen(queue.end)
         try:
             await trio.lowlevel.checkpoint()
             while True:
@@ -869,16 +960,16 @@ class Session:
                 for path in paths:
                     if self._tree.exists(path) is None:
                         return path
-                await bell.wait()
+                await queue.get()
         finally:
-            self._kept.unlisten(ring)
+            self._kept.unlisten(queue.end)
             for watch in watches:
-                self._replica.subscriptions.remove(watch)
+                subscriptions.remove(watch)
 
-    def _watch_deletion(self, path: str, bell: Bell) -> Watch:
+    def _watch_deletion(self, path: str, queue: EventQueue) -> Watch:
         def see(event: WatchedEvent) -> None:
             if event.type in {EventType.DELETED, EventType.RESYNC}:
-                bell.ring()
+                queue.put(event)
 
         return self._replica.subscriptions.add(path, WatchKind.PERSISTENT, see)
 

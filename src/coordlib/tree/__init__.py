@@ -50,7 +50,7 @@ from .codec import (
     stamp,
 )
 from .data_tree import Applied, DataTree
-from .events import EventType, TreeEvent
+from .events import EventType, Gap, TreeEvent
 from .lifetimes import TTL_MS_MAX
 from .operations import (
     ANY_VERSION,
@@ -93,7 +93,7 @@ from .sessions import CXIDS_AHEAD, SessionRecord
 from .snapshot import Captured, capture, encode_snapshot, restore
 from .stat import NO_SESSION, Stat
 from .system import CONFIG_PATH, QUOTA_PATH, SYSTEM_PATHS
-from .watches import Watch, WatchedEvent, WatchKind, WatchTable
+from .watches import Told, Watch, WatchedEvent, WatchKind, WatchTable
 
 __all__ = [
     "ANY_VERSION",
@@ -125,6 +125,7 @@ __all__ = [
     "Delete",
     "DeleteContainer",
     "EventType",
+    "Gap",
     "Get",
     "GetChildren",
     "Identity",
@@ -145,6 +146,7 @@ __all__ = [
     "Stat",
     "SubOperation",
     "SubResult",
+    "Told",
     "Transaction",
     "TreeEvent",
     "TreeReader",

@@ -1,22 +1,39 @@
 """A client that sees changes only: what it was told must add up to the tree.
 
-It watches everything for good, and one znode once, again and again. Nothing
-may be missing from what it is told, out of order, or told twice.
+It watches everything for good, and one znode and the root's children once, again
+and again. Nothing may be missing from what it is told, out of order, or told
+twice.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
 
 import attrs
 
 from coordlib.ids import MemberId, format_zxid
 from coordlib.replica.subscriptions import Subscriptions
-from coordlib.tree import Applied, DataTree, EventType, WatchedEvent, WatchKind
+from coordlib.tree import (
+    Applied,
+    DataTree,
+    EventType,
+    TreeEvent,
+    WatchedEvent,
+    WatchKind,
+    parent_of,
+)
 
 from .kernel import Violation
 
 __all__ = ["Watcher"]
 
-_ONCE = "/shared-0"
+# What is watched once, each time anew.
+_ONCE = {
+    WatchKind.DATA: "/shared-0",
+    WatchKind.EXISTS: "/shared-0",
+    WatchKind.CHILD: "/",
+}
 # One in so many zxids has everything compared; a prime, against rhythms.
 _SAMPLE = 101
 
@@ -31,8 +48,8 @@ class Watcher:
     # By path, the zxid of the last event.
     _told: dict[str, int] = attrs.field(factory=dict, init=False)
     _last: int = attrs.field(default=0, init=False)
-    # Whether the one-shot watch is set, and how often it was told meanwhile.
-    _armed: bool = attrs.field(default=False, init=False)
+    # The one-shot watches that are set.
+    _armed: set[WatchKind] = attrs.field(factory=set, init=False)
 
     def __attrs_post_init__(self) -> None:
         """Begin with the tree as it is."""
@@ -41,15 +58,12 @@ class Watcher:
 
     def applied(self, applied: Applied) -> None:
         """Take what one transaction did."""
-        if not self._armed:
-            self._armed = True
-            self._subscriptions.add(_ONCE, WatchKind.EXISTS, self._hear_once)
         if applied.events:
+            self._arm()
             self._subscriptions.fire(applied.events)
             for event in applied.events:
                 self._check(event.path)
-            if self._armed and any(event.path == _ONCE for event in applied.events):
-                raise self._violation("watch-complete", f"of {_ONCE} nothing is told")
+            self._check_once(applied.events)
         if applied.zxid % _SAMPLE == 0:
             self.check_all()
 
@@ -78,12 +92,25 @@ class Watcher:
         else:
             self._told[event.path] = event.zxid
 
-    def _hear_once(self, event: WatchedEvent) -> None:
-        if event.type is EventType.RESYNC:
-            return
-        if not self._armed:
+    def _arm(self) -> None:
+        for kind, path in _ONCE.items():
+            if kind not in self._armed:
+                self._armed.add(kind)
+                self._subscriptions.add(path, kind, partial(self._hear_once, kind))
+
+    def _hear_once(self, kind: WatchKind, event: WatchedEvent) -> None:
+        if kind not in self._armed:
             raise self._violation("watch-once", f"{event} although it was told before")
-        self._armed = False
+        self._armed.remove(kind)
+
+    def _check_once(self, events: Sequence[TreeEvent]) -> None:
+        """Compare who of the one-shots was told with what there was to tell."""
+        for kind, path in _ONCE.items():
+            concerned = any(_concerns(event, kind, path) for event in events)
+            if concerned and kind in self._armed:
+                raise self._violation("watch-complete", f"of {path} nothing is told")
+            if not concerned and kind not in self._armed:
+                raise self._violation("watch-once", f"{path} did not change")
 
     def _read_all(self) -> None:
         znodes = self.tree.znodes()
@@ -97,3 +124,9 @@ class Watcher:
     def _violation(self, oracle: str, text: str) -> Violation:
         where = format_zxid(self.tree.zxid)
         return Violation(oracle, f"at member {self.member} and {where}: {text}")
+
+
+def _concerns(event: TreeEvent, kind: WatchKind, path: str) -> bool:
+    if kind is WatchKind.CHILD and event.kind is not EventType.DATA_CHANGED:
+        return path in (event.path, parent_of(event.path))
+    return kind is not WatchKind.CHILD and path == event.path
