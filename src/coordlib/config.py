@@ -125,7 +125,8 @@ class Config:
       clean_interval: How often a leader looks for containers without children
         and for znodes that have outlived their time to live. ZooKeeper's
         ``znode.container.checkIntervalMs`` is a minute, because it looks at all
-        of them; here only those are looked at that may go.
+        of them; here only those are looked at that may go. At most once in a
+        ``heartbeat_interval``.
       cleaned_per_minute_max: How many of these a leader deletes, so that those
         who watch them are not all woken at once: ZooKeeper's
         ``znode.container.maxPerMinute``.

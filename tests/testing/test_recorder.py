@@ -187,3 +187,24 @@ async def test_tasks_that_share_a_session_share_its_recorder() -> None:
 
         assert {call.cxid for call in history.calls} == set(range(1, 19))
         assert check_history(history.calls, committed_log(members)) == []
+
+
+@in_virtual_time
+async def test_what_went_by_itself_is_explained_by_the_log() -> None:
+    history = History()
+    async with MemoryEnsemble(3) as members, members[2].session() as session:
+        client = recorder(history, session, members[2])
+        await client.create("/box", None, container=True)
+        await client.create("/box/a")
+        await client.create("/mortal", b"x", ttl=1)
+        await client.set("/mortal", None)
+        await client.delete("/box/a")
+        for path in ("/box", "/mortal"):
+            await session.wait_deleted(path)
+            assert await client.exists(path) is None
+        assert await client.get_children("/") == ["zookeeper"]
+        await members.wait_equal()
+
+        assert history.calls[0].operation == Create("/box", None, container=True)
+        assert history.calls[2].operation == Create("/mortal", b"x", ttl_ms=1000)
+        assert check_history(history.calls, committed_log(members)) == []

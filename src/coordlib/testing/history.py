@@ -18,6 +18,7 @@ import attrs
 from coordlib.errors import ErrorCode, MultiError, OperationError, SessionError
 from coordlib.ids import SessionId
 from coordlib.session import Session
+from coordlib.session.arguments import to_ttl_ms
 from coordlib.tree import (
     ANY_VERSION,
     OPEN_ACL_UNSAFE,
@@ -185,21 +186,38 @@ class Recorder:
     async def create(
         self,
         path: str,
-        data: bytes = b"",
+        data: bytes | None = b"",
         *,
         acl: tuple[Acl, ...] = OPEN_ACL_UNSAFE,
         ephemeral: bool = False,
         sequential: bool = False,
+        container: bool = False,
+        ttl: float | None = None,
     ) -> str:
         """See :meth:`.Session.create`."""
-        return await self._note(
-            Create(path, data, acl=acl, ephemeral=ephemeral, sequential=sequential),
-            self._session.create(
-                path, data, acl=acl, ephemeral=ephemeral, sequential=sequential
-            ),
+        operation = Create(
+            path,
+            data,
+            acl=acl,
+            ephemeral=ephemeral,
+            sequential=sequential,
+            container=container,
+            ttl_ms=to_ttl_ms(path, ttl),
         )
+        created = self._session.create(
+            path,
+            data,
+            acl=acl,
+            ephemeral=ephemeral,
+            sequential=sequential,
+            container=container,
+            ttl=ttl,
+        )
+        return await self._note(operation, created)
 
-    async def set(self, path: str, data: bytes, *, version: int = ANY_VERSION) -> Stat:
+    async def set(
+        self, path: str, data: bytes | None, *, version: int = ANY_VERSION
+    ) -> Stat:
         """See :meth:`.Session.set`."""
         return await self._note(
             Set(path, data, version), self._session.set(path, data, version=version)
