@@ -1,7 +1,8 @@
 """Members in processes of their own, and what they must hold in the end.
 
 What a member said to be done must be in every tree exactly once, whatever was
-done to the processes. Shared by ``kill_leader`` and ``torture``.
+done to the processes; and the log must bear out what clients were told. Shared
+by ``kill_leader`` and ``torture``.
 """
 
 from __future__ import annotations
@@ -21,6 +22,12 @@ from queue import Empty, Queue
 
 import attrs
 
+from coordlib.storage.file import FileStore
+from coordlib.storage.interface import Recovered
+from coordlib.testing import Call, check_history, decode_log
+from coordlib.tree import Transaction
+from processes.journal import read_calls
+
 __all__ = ["Fleet", "Process", "free_addresses", "wait_for_leader"]
 
 _MEMBER = Path(__file__).with_name("member.py")
@@ -39,6 +46,7 @@ class Process:
         self.member = member
         self.created: list[str] = []
         self.counted: list[str] = []
+        self.noted: list[str] = []
         self._answers: Queue[list[str]] = Queue()
         self._ready = threading.Event()
         self._popen = subprocess.Popen(
@@ -61,6 +69,8 @@ class Process:
                     self.created.append(token)
                 case ["counted", token]:
                     self.counted.append(token)
+                case ["call", noted]:
+                    self.noted.append(noted)
                 case ["ready"]:
                     self._ready.set()
                 case words:
@@ -115,6 +125,7 @@ class Fleet:
       pause: Seconds between two writes of one writer.
       created: Tokens whose creation was acknowledged, of killed processes.
       counted: Tokens whose counting was acknowledged, likewise.
+      calls: What clients asked for and were told, likewise.
       running: The processes that are not killed.
 
     """
@@ -124,6 +135,7 @@ class Fleet:
     pause: float = 0.0
     created: list[str] = attrs.field(factory=list)
     counted: list[str] = attrs.field(factory=list)
+    calls: list[Call] = attrs.field(factory=list)
     running: dict[int, Process] = attrs.field(factory=dict)
 
     def start(self, member: int) -> None:
@@ -137,6 +149,7 @@ class Fleet:
         process.kill()
         self.created += process.created
         self.counted += process.counted
+        self.calls += read_calls(process.noted)
 
     def kill_all(self) -> None:
         """Kill whoever runs."""
@@ -152,13 +165,26 @@ class Fleet:
         """End the load and check what all members hold; all are running."""
         for process in self.running.values():
             process.ask("stop", "stopped")
-        _wait_until_equal(self.running)
+        last = _wait_until_equal(self.running)
         final = [_contents(process) for process in self.running.values()]
         assert all(contents == final[0] for contents in final)
         self.kill_all()
         names, tokens = final[0]
         _check(self.created, [name[:-10] for name in names])
         _check(self.counted, tokens)
+        found = check_history(self.calls, self._log(last))
+        assert not found, "\n".join(map(str, found[:10]))
+
+    def _log(self, last: int) -> list[tuple[int, Transaction]]:
+        """Return everything that was agreed upon, from a member that has it all."""
+        logs: list[Recovered] = []
+        for member in self.addresses:
+            store = FileStore(
+                self.directory / str(member), member=member, name="coordlib"
+            )
+            logs.append(store.recover())
+            store.close()
+        return decode_log(min(logs, key=lambda recovered: recovered.base), last)
 
 
 def wait_for_leader(running: Mapping[int, Process], former: int) -> int:
@@ -172,13 +198,13 @@ def wait_for_leader(running: Mapping[int, Process], former: int) -> int:
     raise TimeoutError("no leader")
 
 
-def _wait_until_equal(running: Mapping[int, Process]) -> None:
-    """Wait until all trees are at the same zxid, with the same digest."""
+def _wait_until_equal(running: Mapping[int, Process]) -> int:
+    """Wait until all trees are at one zxid, with the same digest; return it."""
     end = time.monotonic() + _PATIENCE
     while time.monotonic() < end:
         states = {tuple(p.ask("state", "state")) for p in running.values()}
         if len(states) == 1:
-            return
+            return int(states.pop()[0])
         time.sleep(0.1)
     raise TimeoutError("the members differ")
 

@@ -8,21 +8,40 @@ counts, and says a line for each answer; see ``fleet.py``.
 from __future__ import annotations
 
 import os
+import random
+import secrets
 import sys
+import time
+from pathlib import Path
 
 import trio
 
 from coordlib import (
     BadVersionError,
+    Check,
     ConnectionLossError,
+    Create,
     Ensemble,
+    MultiError,
     NodeExistsError,
     OperationError,
     Session,
     SessionError,
+    Set,
 )
+from coordlib.replica.replica import Surroundings
+from coordlib.storage.file import FileStore
+from coordlib.testing import Call, History, Recorder
+
+# As a script it has its own directory in the path, in tests their root.
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+from processes.journal import write_call
 
 LOG, COUNTER = "/log", "/counter"
+
+# What those who note everything work at.
+PARTS = ("/part-1", "/part-2", "/part-3")
 
 
 def say(*words: object) -> None:
@@ -64,6 +83,55 @@ async def count(session: Session, prefix: str) -> None:
         else:
             say("counted", token)
             await trio.sleep(0.02)
+
+
+def journal() -> History:
+    """Return a history that says each call when it begins, and when it is answered."""
+    numbers: dict[int, int] = {}
+
+    def note(call: Call) -> None:
+        number = numbers.setdefault(id(call), len(numbers))
+        say("call", write_call(call, number))
+
+    return History(clock=time.monotonic, note=note)
+
+
+async def work_and_note(ensemble: Ensemble, history: History, pause: float) -> None:
+    """Read, write and sync for ever, and note it all."""
+    while True:
+        try:
+            async with ensemble.session(timeout=5) as session:
+                client = Recorder(history, session, ensemble.tree)
+                while True:
+                    try:
+                        await _do_something(client)
+                    except (OperationError, MultiError):
+                        await trio.sleep(pause)
+                    await trio.sleep(pause)
+        except (SessionError, ConnectionLossError, OperationError):
+            await trio.sleep(0.05)
+
+
+async def _do_something(client: Recorder) -> None:
+    path, data = random.choice(PARTS), random.randbytes(4)
+    match random.randrange(8):
+        case 0:
+            await client.create(path, data)
+        case 1:
+            await client.create(f"{path}/e-", data, ephemeral=True, sequential=True)
+        case 2:
+            await client.multi([Check(path), Set(path, data), Create(f"{path}/m")])
+        case 3:
+            for name in (await client.get_children(path))[:2]:
+                stat = await client.exists(f"{path}/{name}")
+                if stat is not None:
+                    await client.delete(f"{path}/{name}", czxid=stat.czxid)
+        case 4 | 5:
+            _, stat = await client.get(path)
+            await client.set(path, data, version=stat.version)
+        case _:
+            await client.sync()
+            await client.get(path)
 
 
 async def write(ensemble: Ensemble, name: str, pause: float) -> None:
@@ -114,12 +182,27 @@ async def main(
     member: int, addresses: dict[int, str], data_dir: str, pause: float
 ) -> None:
     """Be the member until standard input ends."""
-    async with Ensemble(member, addresses, data_dir=data_dir) as ensemble:
+    # As with ``data_dir``, but the log is kept whole: the witness needs all of it.
+    store = FileStore(
+        Path(data_dir), member=member, name="coordlib", snapshots_kept=1_000_000
+    )
+    surroundings = Surroundings(
+        entropy=secrets.token_bytes,
+        wall_clock=time.time,
+        blocking=trio.to_thread.run_sync,
+    )
+    async with Ensemble(
+        member, addresses, store=store, surroundings=surroundings
+    ) as ensemble:
         await ensemble.wait_ready()
         say("ready")
         async with trio.open_nursery() as nursery:
-            with trio.CancelScope() as writing:
+            async with trio.open_nursery() as writers:
+                writing = writers.cancel_scope
                 nursery.start_soon(answer, ensemble, writing, nursery.cancel_scope)
+                history = journal()
+                for _ in range(2):
+                    writers.start_soon(work_and_note, ensemble, history, pause)
                 await write(ensemble, f"m{member}p{os.getpid()}", pause)
             await trio.sleep_forever()
 

@@ -15,4 +15,6 @@ def test_killed_and_frozen_processes_lose_nothing_and_double_nothing(
 
     assert torture.stops
     assert torture.fleet.created
+    assert len({call.session for call in torture.fleet.calls}) > 8
+    assert sum(call.answered for call in torture.fleet.calls) > 200
     assert torture.fleet.counted

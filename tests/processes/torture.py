@@ -1,7 +1,8 @@
 """Real processes that are killed, frozen and restarted at random, under load.
 
 ``make torture`` runs it for long, a test for a short time. What a member said
-to be done must be in every tree exactly once, with equal digests.
+to be done must be in every tree exactly once, with equal digests; and what
+clients were told, reads and syncs included, is compared with the log.
 """
 
 from __future__ import annotations
@@ -125,7 +126,8 @@ def main() -> None:
             f"\n{torture.kills} killed, {torture.stops} frozen, "
             f"{torture.power_losses} times all at once; "
             f"{len(fleet.created) + len(fleet.counted)} acknowledged writes, "
-            "each in every tree exactly once\n"
+            "each in every tree exactly once; "
+            f"{len(fleet.calls)} calls that the log bears out\n"
         )
 
 

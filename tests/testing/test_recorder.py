@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import trio
 
@@ -208,3 +210,21 @@ async def test_what_went_by_itself_is_explained_by_the_log() -> None:
         assert history.calls[0].operation == Create("/box", None, container=True)
         assert history.calls[2].operation == Create("/mortal", b"x", ttl_ms=1000)
         assert check_history(history.calls, committed_log(members)) == []
+
+
+@in_virtual_time
+async def test_a_call_is_noted_before_it_is_asked_and_when_it_is_answered() -> None:
+    noted: list[tuple[float, float]] = []
+    times = iter([2.5, 3.5, 4.5])
+    history = History(
+        clock=lambda: next(times),
+        note=lambda call: noted.append((call.called, call.returned)),
+    )
+    async with MemoryEnsemble(1) as members, members[1].session() as session:
+        client = Recorder(history, session, members[1].tree)
+        await client.set("/", b"x")
+        assert noted == [(2.5, math.inf), (2.5, 3.5)]
+
+        with trio.move_on_after(0):
+            await client.set("/", b"y")
+    assert noted[2:] == [(4.5, math.inf)]

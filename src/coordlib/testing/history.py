@@ -132,17 +132,29 @@ class Call:
 class History:
     """The calls of all clients, in the order in which they began.
 
-    Its clock counts calls and answers, so that no two are at one moment, even
-    in virtual time. That is right for clients of one process.
+    Args:
+      clock: Gives the times. The default counts calls and answers, so that no
+        two are at one moment, even in virtual time: right for clients of one
+        process. For several processes of one machine give
+        ``time.monotonic`` to each.
+      note: Told of each call when it begins, before anything is asked of the
+        ensemble, and again when it is answered: writes them where they outlive
+        the process.
 
     Attributes:
       calls: All so far.
 
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        *,
+        clock: Callable[[], float] | None = None,
+        note: Callable[[Call], None] | None = None,
+    ) -> None:
         self.calls: list[Call] = []
-        self._clock: Callable[[], int] = itertools.count(1).__next__
+        self._clock = clock or itertools.count(1).__next__
+        self._tell = note or _tell_nobody
 
     def begin(
         self, session: SessionId, operation: ClientOperation, cxid: int = 0
@@ -150,6 +162,7 @@ class History:
         """Note a call. Its outcome is unknown until :meth:`end`."""
         call = Call(session, operation, self._clock(), cxid)
         self.calls.append(call)
+        self._tell(call)
         return call
 
     def end(self, call: Call, result: ClientResult, zxid: int) -> None:
@@ -158,6 +171,11 @@ class History:
         call.result = list(result) if isinstance(result, list) else result
         call.zxid = zxid
         call.returned = self._clock()
+        self._tell(call)
+
+
+def _tell_nobody(_call: Call) -> None:
+    pass
 
 
 T = TypeVar("T", bound=ClientResult)
