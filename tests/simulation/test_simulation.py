@@ -12,7 +12,7 @@ import pytest
 
 from coordlib.consensus import Majority, Message
 from coordlib.consensus.core import Core
-from coordlib.ids import MemberId, Zxid
+from coordlib.ids import MemberId, SessionId, Zxid
 from coordlib.replica.expiry import Expiry
 from coordlib.testing.simulate import main, play_all
 from coordlib.testing.simulation import (
@@ -208,8 +208,11 @@ def test_a_session_that_expires_early_is_found(
 ) -> None:
     expired = Expiry.expired
 
-    def early(expiry: Expiry, sessions: list[SessionRecord], now: float) -> list[int]:
-        hurry = 0.6 * sessions[0].timeout_ms / 1000 if sessions else 0
+    def early(
+        expiry: Expiry, sessions: dict[SessionId, SessionRecord], now: float
+    ) -> list[int]:
+        some = next(iter(sessions.values()), None)
+        hurry = 0.6 * some.timeout_ms / 1000 if some else 0
         return list(expired(expiry, sessions, now + hurry))
 
     monkeypatch.setattr(Expiry, "expired", early)

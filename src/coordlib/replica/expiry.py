@@ -8,7 +8,7 @@ same), and it never expires early when its own process was stopped for a while.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from heapq import heappop, heappush
 
 import attrs
 
@@ -17,10 +17,17 @@ from coordlib.tree import SessionRecord
 
 __all__ = ["Expiry"]
 
+# So many keepers may be remembered without need, before it is worth a look at
+# all sessions.
+_SPARE_KEEPERS = 64
+
 
 @attrs.define
 class Expiry:
     """When each keeper of sessions was heard of, in one leader's reign.
+
+    A look costs a step for each session that is due to be looked at: a session
+    whose keeper lives is due once in its timeout.
 
     Attributes:
       began: When the reign began.
@@ -33,6 +40,13 @@ class Expiry:
     pause_max: float
     _heard: dict[bytes, float] = attrs.field(factory=dict, init=False)
     _looked: float = attrs.field(init=False)
+    # When to look at a session, and which: a heap. Invariant: each session up
+    # to the newest known one is in it once, no later than it can be overdue;
+    # touches only delay that, and so are not looked at here before it is due.
+    _due: list[tuple[float, SessionId]] = attrs.field(factory=list, init=False)
+    _newest: int = attrs.field(default=0, init=False)
+    # Forget keepers without sessions when there are more than this.
+    _keepers_max: int = attrs.field(default=_SPARE_KEEPERS, init=False)
 
     def __attrs_post_init__(self) -> None:
         """Begin to look."""
@@ -42,19 +56,50 @@ class Expiry:
         """Note that ``owner`` lives, and with it its sessions."""
         self._heard[owner] = now
 
-    def expired(self, sessions: Iterable[SessionRecord], now: float) -> list[SessionId]:
-        """Return the sessions whose time is over, in the given order."""
+    def expired(
+        self, sessions: dict[SessionId, SessionRecord], now: float
+    ) -> list[SessionId]:
+        """Return the sessions whose time is over, ascending.
+
+        Args:
+          sessions: All that there are, ascending; those that are over are
+            returned anew until they are no longer among them.
+          now: No earlier than at the last look.
+
+        """
         paused = now - self._looked > self.pause_max
         self._looked = now
         if paused:
             self.began = now
+        self._welcome(sessions, now)
         overdue: list[SessionId] = []
-        owners: set[bytes] = set()
-        for session in sessions:
-            owners.add(session.owner)
+        later: list[tuple[float, SessionId]] = []
+        while self._due and self._due[0][0] <= now:
+            session = sessions.get(heappop(self._due)[1])
+            if session is None:
+                continue
             heard = max(self.began, self._heard.get(session.owner, self.began))
-            if now - heard >= session.timeout_ms / 1000:
+            left = session.timeout_ms / 1000 - (now - heard)
+            if left <= 0:
                 overdue.append(session.id)
-        # Keepers without sessions are forgotten, or restarts would pile up.
+            later.append((now + left, session.id))
+        for due in later:
+            heappush(self._due, due)
+        if len(self._heard) > self._keepers_max:
+            self._forget(sessions)
+        return sorted(overdue)
+
+    def _welcome(self, sessions: dict[SessionId, SessionRecord], now: float) -> None:
+        """Begin to look at those that are new: their ids are above all others."""
+        newest = self._newest
+        for session in reversed(sessions):
+            if session <= newest:
+                break
+            self._newest = max(self._newest, session)
+            heappush(self._due, (now, session))
+
+    def _forget(self, sessions: dict[SessionId, SessionRecord]) -> None:
+        """Forget keepers without sessions, or restarts would pile up."""
+        owners = {session.owner for session in sessions.values()}
         self._heard = {o: at for o, at in self._heard.items() if o in owners}
-        return overdue
+        self._keepers_max = 2 * len(self._heard) + _SPARE_KEEPERS

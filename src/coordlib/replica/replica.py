@@ -505,7 +505,7 @@ class Replica:
                 self._clean(self._cleaner, now)
 
     def _expire(self, expiry: Expiry, now: float) -> None:
-        overdue = expiry.expired(self.tree.sessions(), now)
+        overdue = expiry.expired(self.tree.sessions_by_id(), now)
         closings = [
             CloseSession(record.id, Cause.EXPIRED, record.owner)
             for record in map(self.tree.session, overdue)

@@ -366,8 +366,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "replica/expiry.py",
         (
             "expire sessions early",
-            "now - heard >= session.timeout_ms / 1000",
-            "now - heard >= session.timeout_ms / 2000",
+            "left = session.timeout_ms / 1000 - (now - heard)",
+            "left = session.timeout_ms / 2000 - (now - heard)",
         ),
         (
             "a new leader knows no mercy",

@@ -305,6 +305,10 @@ class DataTree:
             for path in self._znodes.candidates.first(count, time_ms)
         ]
 
+    def sessions_by_id(self) -> dict[SessionId, SessionRecord]:
+        """Return the live sessions themselves, ascending; to be read only."""
+        return self._sessions.by_id
+
     def digest(self) -> int:
         """Return 64 bits that are equal on all replicas with the same state.
 

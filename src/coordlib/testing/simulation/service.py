@@ -345,7 +345,7 @@ class Service:
         self._end_syncs()
 
     def _expire(self, expiry: Expiry, now: float) -> None:
-        overdue = expiry.expired(self.process.tree.sessions(), now)
+        overdue = expiry.expired(self.process.tree.sessions_by_id(), now)
         closings = [
             CloseSession(record.id, Cause.EXPIRED, record.owner)
             for record in map(self.process.tree.session, overdue)
