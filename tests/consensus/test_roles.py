@@ -370,3 +370,17 @@ def test_an_epoch_after_which_there_is_none_halts_nobody_but_its_own_member() ->
     assert [close.link for close in of(effects, Close)] == [LINK_TO[TWO]]
     assert of(effects, RoleChanged) == []
     assert of(effects, Halt) == []
+
+
+def test_an_observer_does_not_prolong_an_epoch_that_nobody_establishes() -> None:
+    peer = leader()
+    observer, link = MemberId(4), 9
+    peer.link_up(link, observer, 0.0)
+    for tenths in range(1, 25):
+        now = tenths / 10
+        peer.receive(LINK_TO[ONE], [Pong(0)], now)
+        peer.receive(link, [follower_info(number=tenths), ack_epoch()], now)
+        peer.on_deadline(now)
+
+    roles = [change.role for change in of(peer.drain(), RoleChanged)]
+    assert Role.LOOKING in roles

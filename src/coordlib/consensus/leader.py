@@ -13,7 +13,15 @@ from collections.abc import Mapping, Sequence
 import attrs
 
 from coordlib.errors import LeadTransferError
-from coordlib.ids import EPOCH_MAX, NO_EPOCH, NO_ZXID, Epoch, MemberId, Zxid
+from coordlib.ids import (
+    EPOCH_MAX,
+    NO_EPOCH,
+    NO_ZXID,
+    Epoch,
+    MemberId,
+    Zxid,
+    format_zxid,
+)
 
 from .barrier import Barriers
 from .broadcast import Broadcast
@@ -290,7 +298,9 @@ class Leader:
             self.ended = f"member {member} has the better history"
             return
         follower.ack_epoch = message
-        self._progress = now
+        if votes:
+            # Observers come and go; no epoch is established by them.
+            self._progress = now
         if self._epoch_io:
             self._synchronize_if_allowed(member, follower)
         else:
@@ -390,7 +400,8 @@ class Leader:
         if message.epoch != self.epoch or not follower.synchronized:
             return
         if message.zxid > self.core.history.last:
-            self._drop(member, f"acknowledged {message.zxid:#x}, which is not proposed")
+            zxid = format_zxid(message.zxid)
+            self._drop(member, f"acknowledged {zxid}, which is not proposed")
         elif self.broadcast is not None and message.zxid > follower.acked:
             follower.acked = message.zxid
             self.broadcast.commit()

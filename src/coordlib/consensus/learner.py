@@ -12,7 +12,15 @@ from enum import IntEnum
 
 import attrs
 
-from coordlib.ids import EPOCH_MAX, NO_EPOCH, Epoch, MemberId, Zxid, epoch_of
+from coordlib.ids import (
+    EPOCH_MAX,
+    NO_EPOCH,
+    Epoch,
+    MemberId,
+    Zxid,
+    epoch_of,
+    format_zxid,
+)
 
 from .core import Core
 from .history import follows
@@ -177,7 +185,9 @@ class Learner:
             self._refuse("truncation outside synchronisation")
         elif message.zxid < core.delivered or not core.history.holds(message.zxid):
             # What was delivered was committed: a leader without it is no leader.
-            self._refuse(f"truncation to {message.zxid:#x}, which is not ours to cut")
+            self._refuse(
+                f"truncation to {format_zxid(message.zxid)}, which is not ours to cut"
+            )
         else:
             core.cut(message.zxid, now)
 
@@ -185,7 +195,9 @@ class Learner:
         if self._phase is not Phase.SYNCHRONIZATION:
             self._refuse("snapshot outside synchronisation")
         elif message.zxid < self.core.delivered:
-            self._refuse(f"snapshot {message.zxid:#x} is older than what we serve")
+            self._refuse(
+                f"snapshot {format_zxid(message.zxid)} is older than what we serve"
+            )
         else:
             self.core.install(message.zxid, message.body, now)
 
@@ -198,12 +210,15 @@ class Learner:
             message.first, message.previous
         ):
             self._refuse(
-                f"proposal {message.first:#x} after {message.previous:#x} leaves a "
-                f"gap: the log ends with {core.history.last:#x}"
+                f"proposal {format_zxid(message.first)} after "
+                f"{format_zxid(message.previous)} leaves a gap: the log ends with "
+                f"{format_zxid(core.history.last)}"
             )
             return
         if epoch_of(message.first + len(message.payloads) - 1) > self.epoch:
-            self._refuse(f"proposal {message.first:#x} is beyond epoch {self.epoch}")
+            self._refuse(
+                f"proposal {format_zxid(message.first)} is beyond epoch {self.epoch}"
+            )
             return
         waiting = core.disk_waits_since
         if waiting is not None and now - waiting > core.settings.silence_timeout:
@@ -257,7 +272,7 @@ class Learner:
             or message.epoch != self.epoch
             or message.zxid > self.core.history.last
         ):
-            self._refuse(f"commit of {message.zxid:#x} without its proposal")
+            self._refuse(f"commit of {format_zxid(message.zxid)} without its proposal")
         else:
             self.core.deliver(message.zxid)
 

@@ -209,7 +209,9 @@ class Driver:
         self._carry_out()
         try:
             while True:
-                self._receive(own, map(decode_body, await link.recv()))
+                frames = await link.recv()
+                own.note_received(frames)
+                self._receive(own, map(decode_body, frames))
         except LinkClosed:
             pass
         except ProtocolError as error:
@@ -245,7 +247,7 @@ class Driver:
         It is checked before the core hears of it, for there is no way back
         afterwards; and what came behind it must stay behind it.
         """
-        link.staging = True
+        link.begin_staging(snapshot)
         if self._nursery is not None:
             self._nursery.start_soon(self._stage, link, snapshot)
 

@@ -47,9 +47,10 @@ class ReplicaLink:
     id: LinkId
     link: Link
     backlog_bytes_max: int
-    # What was sent since the link was last below its high-water mark.
-    _backlog: int = attrs.field(default=0, init=False)
-    # The size of a snapshot that was sent since then. As much again may come
+    # The size of what is held behind a snapshot; the link knows of the rest.
+    _held_bytes: int = attrs.field(default=0, init=False)
+    # The size of a snapshot that was sent since the link was last below its
+    # high-water mark. As much again may come
     # while it is under way: less would let nobody join while others write.
     _snapshot_bytes: int = attrs.field(default=0, init=False)
     # The replica takes no more requests from it.
@@ -57,6 +58,8 @@ class ReplicaLink:
     # While a received snapshot is being decoded: what came behind it.
     staging: bool = attrs.field(default=False, init=False)
     behind_staging: list[Body] = attrs.field(factory=list, init=False)
+    # How much of that may still come.
+    _behind_room: int = attrs.field(default=0, init=False)
     # While a snapshot is being sent: what comes after it.
     _held: list[bytes] | None = attrs.field(default=None, init=False)
     # The snapshot being received, as far as it is here.
@@ -78,14 +81,30 @@ class ReplicaLink:
                 self.link.send(frame)
                 return
             self._held.append(frame)
-            self._backlog += len(frame)
+            self._held_bytes += len(frame)
         elif self.link.send(frame):
-            self._backlog = self._snapshot_bytes = 0
-        else:
-            self._backlog += len(frame)
-        if self._backlog > self.backlog_bytes_max + self._snapshot_bytes:
+            self._snapshot_bytes = 0
+            return
+        backlog = self._held_bytes + self.link.queued_bytes
+        if backlog > self.backlog_bytes_max + self._snapshot_bytes:
             logger.warning("cut off member %s: it reads too slowly", self.member)
             self.link.close()
+
+    def begin_staging(self, snapshot: Snapshot) -> None:
+        """Keep what comes from now on behind ``snapshot``.
+
+        As much as may be sent behind it, by the rule for the other direction.
+        """
+        self.staging = True
+        self._behind_room = self.backlog_bytes_max + len(snapshot.body)
+
+    def note_received(self, frames: list[bytes]) -> None:
+        """Cut the link when more comes than can be kept behind a snapshot."""
+        if self.staging:
+            self._behind_room -= sum(map(len, frames))
+            if self._behind_room < 0:
+                logger.warning("cut off member %s: it sends too fast", self.member)
+                self.link.close()
 
     def hold(self) -> None:
         """Let everything from now on wait for :meth:`send_snapshot` to end."""
@@ -105,7 +124,7 @@ class ReplicaLink:
             else:
                 await trio.lowlevel.checkpoint()
         held, self._held = self._held or [], None
-        self._backlog = 0
+        self._held_bytes = 0
         for frame in held:
             self.link.send(frame)
 

@@ -86,6 +86,11 @@ class Link(Protocol):
         """
         ...
 
+    @property
+    def queued_bytes(self) -> int:
+        """How much was sent and has not left yet."""
+        ...
+
     async def wait_writable(self) -> None:
         """Wait until less is queued than the high-water mark, or it is closed."""
         ...

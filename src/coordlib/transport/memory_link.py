@@ -49,6 +49,11 @@ class Wire:
     _arrived: ParkingLot = attrs.field(factory=ParkingLot, init=False)
     _drained: ParkingLot = attrs.field(factory=ParkingLot, init=False)
 
+    @property
+    def bytes_held(self) -> int:
+        """What was sent and not received."""
+        return self._bytes_held
+
     def is_writable(self) -> bool:
         """Tell whether less is held than the high-water mark."""
         return self._bytes_held < HIGH_WATER_BYTES
@@ -139,6 +144,11 @@ class MemoryLink:
             return True
         self._outward.post(frame)
         return self._outward.is_writable()
+
+    @property
+    def queued_bytes(self) -> int:
+        """What the other end has not received."""
+        return self._outward.bytes_held
 
     async def wait_writable(self) -> None:
         """Wait until there is room or no link."""

@@ -162,8 +162,13 @@ class TcpLink:
         except BlockingIOError:
             return None
 
+    @property
+    def queued_bytes(self) -> int:
+        """What the socket has not taken."""
+        return self._queue_bytes + len(self._unsent)
+
     def _is_writable(self) -> bool:
-        return self._queue_bytes + len(self._unsent) < HIGH_WATER_BYTES
+        return self.queued_bytes < HIGH_WATER_BYTES
 
     def _gone(self) -> LinkClosed:
         return LinkClosed(f"link to member {self.member} is closed")
