@@ -12,6 +12,8 @@ from coordlib.errors import ErrorCode
 from coordlib.ids import SessionId
 from coordlib.tree import (
     SYSTEM_PATHS,
+    Acl,
+    AddIdentities,
     Applied,
     Cause,
     Check,
@@ -22,12 +24,15 @@ from coordlib.tree import (
     Delete,
     DeleteContainer,
     EventType,
+    Identity,
     Multi,
     MultiRefused,
     Operation,
+    Permission,
     Refused,
     Result,
     Set,
+    SetAcl,
     Stat,
     SubOperation,
     SubResult,
@@ -232,6 +237,21 @@ operations: st.SearchStrategy[Operation] = st.one_of(
     ),
 )
 histories = st.lists(st.tuples(operations, st.sampled_from([0, 1, 2])), max_size=25)
+# Beyond the model, which knows no permissions.
+somebody = st.builds(
+    Identity, st.sampled_from(["digest", "auth", "super"]), st.sampled_from(["a:b", ""])
+)
+acls = st.lists(
+    st.builds(Acl, st.integers(0, 31).map(Permission), somebody), max_size=3
+).map(tuple)
+guarded: st.SearchStrategy[Operation] = st.one_of(
+    st.builds(Create, paths, acl=acls),
+    st.builds(SetAcl, paths, acls, some_versions),
+    st.builds(AddIdentities, st.lists(somebody, max_size=2).map(tuple)),
+)
+guarded_histories = st.lists(
+    st.tuples(operations | guarded, st.sampled_from([0, 1, 2])), max_size=25
+)
 damages = st.lists(st.tuples(st.integers(0, 200), st.integers(0, 255)), max_size=25)
 
 
@@ -294,7 +314,7 @@ def test_tree_does_what_the_model_does(
 
 
 @settings(deadline=None, max_examples=60)
-@given(histories, st.integers(0, 25))
+@given(guarded_histories, st.integers(0, 25))
 def test_same_transactions_give_the_same_outcomes_and_digest(
     history: list[tuple[Operation, int]], snapshot_at: int
 ) -> None:
@@ -327,7 +347,7 @@ def test_same_transactions_give_the_same_outcomes_and_digest(
 
 
 @settings(deadline=None)
-@given(histories, damages, st.binary(max_size=60))
+@given(guarded_histories, damages, st.binary(max_size=60))
 def test_apply_survives_any_bytes(
     history: list[tuple[Operation, int]], places: list[tuple[int, int]], junk: bytes
 ) -> None:

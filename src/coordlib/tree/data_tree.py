@@ -19,6 +19,7 @@ from coordlib.ids import SessionId
 
 from .acl import (
     IDENTITIES_MAX,
+    OPEN_ACL_UNSAFE,
     SUPERUSER,
     Acl,
     Identity,
@@ -243,9 +244,9 @@ class DataTree:
 
         """
         znode = self._by_path.get(path)
-        return znode is None or allows(
-            znode.acl, permission, self.identities_of(session)
-        )
+        if znode is None or znode.acl is OPEN_ACL_UNSAFE:
+            return True
+        return allows(znode.acl, permission, self.identities_of(session))
 
     def identities_of(self, session: SessionId) -> tuple[Identity, ...]:
         """Return who a session is; nobody, if it does not exist."""
