@@ -13,7 +13,7 @@ import time
 from .generate import STEPS, generate
 from .live import Report, compare_live
 from .record import record
-from .server import is_installed, running_server
+from .server import is_installed, running_servers
 
 
 def main() -> int:
@@ -33,15 +33,19 @@ def main() -> int:
     began = time.monotonic()
 
     def progress(report: Report) -> None:
+        # Where nobody looks, a line now and then.
+        if not sys.stderr.isatty() and report.programs % 500:
+            return
         rate = report.programs / (time.monotonic() - began)
         text = f"{report.programs} of {len(programs)} programs, {rate:.0f}/s"
-        print(f"\r{text}, {report.differing} differ ", end="", file=sys.stderr)
+        end = "\r" if sys.stderr.isatty() else "\n"
+        print(f"{text}, {report.differing} differ ", end=end, file=sys.stderr)
 
-    with running_server() as port:
+    with running_servers() as ports:
         if arguments.record:
-            record(programs, port)
+            record(programs, ports)
             return 0
-        report = compare_live(programs, port, jobs=arguments.jobs, progress=progress)
+        report = compare_live(programs, ports, jobs=arguments.jobs, progress=progress)
     print(file=sys.stderr)
     for story in report.told:
         print(story, end="\n\n")

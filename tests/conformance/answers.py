@@ -15,6 +15,8 @@ import attrs
 from coordlib.ids import SessionId
 from coordlib.tree import Stat
 
+from .program import Acl
+
 __all__ = ["Answer", "Event", "normalized"]
 
 Event = tuple[int, str]
@@ -34,6 +36,8 @@ class Answer:
       data: Of a get; ``None`` is null then.
       names: Children, sorted.
       stat: The znode's.
+      acl: The znode's, sorted: ``auth`` stands for identities in no order.
+      identities: Scheme and id of each of the session's, sorted.
       parts: Of a multi, one for each operation.
       events: What the session was told since its step before, in order.
 
@@ -44,6 +48,8 @@ class Answer:
     data: bytes | None = None
     names: tuple[str, ...] | None = None
     stat: Stat | None = None
+    acl: tuple[Acl, ...] | None = None
+    identities: tuple[tuple[str, str], ...] | None = None
     parts: tuple[Answer, ...] = ()
     events: tuple[Event, ...] = ()
 

@@ -80,6 +80,9 @@ async def conduct(program: Program, server: Server) -> list[Answer]:
             continue
         open_sessions[session] = None
         answer = await server.perform(step)
+        if step.name is Name.LAPSE:
+            # Nobody has asked the server on this session's behalf.
+            await listen(ordered=True)
         events = told.pop(session, []) + server.events_so_far(session)
         answers.append(_with_events(answer, events))
     await listen(ordered=True)
@@ -88,10 +91,10 @@ async def conduct(program: Program, server: Server) -> list[Answer]:
 
 
 async def conduct_all(
-    programs: Iterable[Program], server: Server
+    programs: Iterable[Program], quiet: Server, cleaning: Server
 ) -> list[list[Answer]]:
-    """Carry out programs one after the other."""
-    return [await conduct(program, server) for program in programs]
+    """Carry out programs one after the other, each on the server that it is for."""
+    return [await conduct(p, cleaning if p.lapsing else quiet) for p in programs]
 
 
 def _with_events(answer: Answer, events: list[Event]) -> Answer:

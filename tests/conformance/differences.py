@@ -47,16 +47,25 @@ def expected(step: Step, theirs: Answer) -> tuple[Answer, list[str]]:
     return theirs, names
 
 
-_UNCHECKED = {Name.EXISTS, Name.GET, Name.CHILDREN, Name.DELETE}
+# What ZooKeeper's server says of such a path, instead of refusing it.
+_UNCHECKED = {
+    Name.EXISTS: {ErrorCode.NO_NODE},
+    Name.GET: {ErrorCode.NO_NODE},
+    Name.CHILDREN: {ErrorCode.NO_NODE},
+    Name.GET_ACL: {ErrorCode.NO_NODE},
+    Name.DELETE: {ErrorCode.NO_NODE},
+    # It may watch for what can never be.
+    Name.REMOVE_WATCHES: {ErrorCode.NO_WATCHER, ErrorCode.OK},
+}
 
 
 def _malformed(step: Step, theirs: Answer) -> Answer | None:
     """Find what is missing at a path at which nothing can be."""
-    if step.name is Name.MULTI:
+    if step.name is Name.MULTI and theirs.parts:
         pairs = zip(step.parts, theirs.parts, strict=True)
         parts = tuple(_malformed(part, answer) or answer for part, answer in pairs)
         return None if parts == theirs.parts else attrs.evolve(theirs, parts=parts)
-    if step.name not in _UNCHECKED or theirs.code != ErrorCode.NO_NODE:
+    if theirs.code not in _UNCHECKED.get(step.name, ()):
         return None
     try:
         validate_path(step.path.removeprefix("!"))

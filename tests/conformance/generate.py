@@ -8,11 +8,14 @@ rough idea of which znodes may exist.
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import Enum, auto
 from random import Random
 
 import attrs
 
-from .program import Name, Program, Step
+from coordlib import digest_identity
+
+from .program import OPEN_ACL, UNKNOWN_SCHEME, Acl, Name, Program, Step
 
 __all__ = ["STEPS", "generate"]
 
@@ -51,15 +54,61 @@ _ODD_PATHS = (
 # Not to be made, or made children of.
 _SYSTEM_PATHS = _ODD_PATHS[-3:]
 
+_CREDENTIALS = (b"alice:secret", b"bob:hidden", b"a:b:c", b"nobody")
+_SUPER = b"super:secret"
+_ALICE, _BOB = (
+    digest_identity(*who).id for who in (("alice", "secret"), ("bob", "hidden"))
+)
+_ACLS: tuple[tuple[Acl, ...], ...] = (
+    ((31, "auth", ""),),
+    ((1, "world", "anyone"), (30, "auth", "")),
+    ((31, "digest", _ALICE),),
+    ((31, "digest", _ALICE), (1, "world", "anyone")),
+    ((3, "digest", _BOB), (12, "world", "anyone")),
+    ((2, "auth", "ignored"), (2, "auth", ""), (29, "world", "anyone")),
+    ((31, "world", "anyone"), (31, "digest", _BOB), (31, "world", "anyone")),
+    ((31, "auth", ""), (31, "digest", _ALICE)),
+    ((31, "ip", "127.0.0.1"),),
+    ((31, "ip", "127.0.0.0/8"), (1, "world", "anyone")),
+    ((31, "ip", "10.0.0.0/8"), (1, "world", "anyone")),
+    ((30, "ip", "126.0.0.0/7"), (1, "world", "anyone")),
+)
+_BAD_ACLS: tuple[tuple[Acl, ...], ...] = (
+    (),
+    ((31, "world", "somebody"),),
+    ((31, "digest", "alice"),),
+    ((31, "digest", "a:b:c"),),
+    ((31, "ip", "10.0.0"),),
+    ((31, "ip", "10.0.0.0/33"),),
+    ((31, "ip", "10.0.0.0/"),),
+    ((31, "world", "anyone"), (1, "digest", "")),
+)
+_UNKNOWN_ACL: tuple[Acl, ...] = ((31, UNKNOWN_SCHEME, "x"),)
+
 
 def generate(seed: int, number: int, *, steps: int = STEPS) -> Program:
-    """Return program ``number`` of a seed; always the same."""
-    return _Author(Random(f"{seed}/{number}")).write(f"p{seed}-{number}", steps)
+    """Return program ``number`` of a seed; always the same.
+
+    One in ten is about quotas, and one in ten about what lapses.
+    """
+    kind = {3: _Kind.QUOTA, 7: _Kind.LAPSING}.get(number % 10, _Kind.PLAIN)
+    author = _Author(Random(f"{seed}/{number}"), kind)
+    return author.write(f"p{seed}-{number}", steps)
+
+
+class _Kind(Enum):
+    PLAIN = auto()
+    # One quota. No multis: ZooKeeper holds each operation of one against what
+    # was used before it.
+    QUOTA = auto()
+    # Containers and times to live that end, and none of which that is uncertain.
+    LAPSING = auto()
 
 
 @attrs.define
 class _Author:
     random: Random
+    kind: _Kind
     # Sessions that should be open; what each watches, and how.
     open: list[int] = attrs.field(factory=list)
     opened: int = 0
@@ -70,11 +119,48 @@ class _Author:
 
     def write(self, name: str, count: int) -> Program:
         steps = [self._open() for _ in range(self.random.choice((1, 2, 2, 3)))]
-        kinds, weights = zip(*_WEIGHTS, strict=True)
+        if self.kind is _Kind.QUOTA:
+            steps += self._quota()
+        makers, weights = zip(*_WEIGHTS, strict=True)
         while len(steps) < count:
-            make: Callable[[_Author], Step] = self.random.choices(kinds, weights)[0]
+            if self.kind is _Kind.LAPSING and self.random.random() < 0.15:
+                steps += self._lapse()
+                continue
+            make: Callable[[_Author], Step] = self.random.choices(makers, weights)[0]
             steps.append(make(self))
-        return Program(name, tuple(steps))
+        return Program(name, tuple(steps), lapsing=self.kind is _Kind.LAPSING)
+
+    def _quota(self) -> list[Step]:
+        """Put a quota on a znode that is empty."""
+        count, size = self.random.choice(((3, -1), (6, -1), (-1, 4), (-1, 200), (5, 5)))
+        soft = self.random.choice((-1, 1))
+        limits = (
+            f"count={soft},bytes={soft}=;byteHardLimit={size};countHardLimit={count}"
+        )
+        self._note("/", "/a", 0)
+        return [
+            Step(Name.CREATE, path="/a"),
+            Step(Name.SET_QUOTA, path="/a", data=limits.encode()),
+        ]
+
+    def _lapse(self) -> list[Step]:
+        """Let a container or a time to live end."""
+        session, path = self._session(), self._fresh()
+        if self.random.random() < 0.5:
+            child = f"{path}/x"
+            return [
+                Step(Name.CREATE, session, path, mode=4),
+                Step(Name.CREATE, session, child),
+                Step(Name.DELETE, session, child),
+                Step(Name.LAPSE, session, path),
+            ]
+        create = Step(Name.CREATE, session, path, mode=5, ttl_ms=1)
+        return [create, Step(Name.LAPSE, session, path)]
+
+    def _fresh(self) -> str:
+        """Return a path at which nothing was and nothing else will be."""
+        parent = self.random.choice(list(self.created))
+        return f"{parent.rstrip('/')}/lapse{len(self.watched)}{self.random.random():.6}"
 
     def _open(self) -> Step:
         number = self.opened
@@ -97,6 +183,8 @@ class _Author:
     def _create(self) -> Step:
         random = self.random
         mode = random.choice((0, 0, 0, 0, 1, 1, 2, 3, 4, 5, 6))
+        if mode == 4 and self.kind is _Kind.LAPSING:
+            mode = 0
         if random.random() < 0.08:
             path = random.choice([p for p in _ODD_PATHS if p not in _SYSTEM_PATHS])
             # Everybody's root: its next number is not this program's alone.
@@ -112,6 +200,7 @@ class _Author:
             Name.CREATE,
             path=path,
             data=random.choice(_DATA),
+            acl=self._acl() if random.random() < 0.25 else OPEN_ACL,
             mode=mode,
             ttl_ms=random.choice((1 << 22, 1 << 39)) if mode in {5, 6} else 0,
         )
@@ -147,6 +236,8 @@ class _Author:
         return Step(Name.CHECK, path=self._path(), version=self._version())
 
     def multi(self) -> Step:
+        if self.kind is _Kind.QUOTA:
+            return Step(Name.GET_USAGE, self._session(), "/a")
         makers = (self._create, self._create, self._delete, self._set, self._check)
         count = self.random.choice((1, 2, 2, 3, 3, 4, 6))
         parts = tuple(self.random.choice(makers)() for _ in range(count))
@@ -158,12 +249,47 @@ class _Author:
         watch = self.random.random() < 0.5 and self._may_watch(session, path, "once")
         return Step(name, session, path, watch=watch)
 
+    def _acl(self) -> tuple[Acl, ...]:
+        luck = self.random.random()
+        if luck < 0.4:
+            return ((self.random.randrange(32), "world", "anyone"),)
+        return self.random.choice(_ACLS if luck < 0.9 else _BAD_ACLS)
+
+    def set_acl(self) -> Step:
+        session, path = self._session(), self._path(system=False)
+        unknown = path in self.created and self.random.random() < 0.05
+        acl = _UNKNOWN_ACL if unknown else self._acl()
+        version = self._version()
+        return Step(Name.SET_ACL, session, path, acl=acl, version=version)
+
+    def get_acl(self) -> Step:
+        return Step(Name.GET_ACL, self._session(), self._path(system=False))
+
+    def add_auth(self) -> Step:
+        credential = self.random.choice(_CREDENTIALS)
+        if self.random.random() < 0.1:
+            credential = _SUPER
+        return Step(Name.ADD_AUTH, self._session(), data=credential)
+
+    def whoami(self) -> Step:
+        return Step(Name.WHOAMI, self._session())
+
     def add_watch(self) -> Step:
         session, path = self._session(), self.random.choice(self._known())
         mode = self.random.choice((0, 1))
         if not self._may_watch(session, path, f"mode {mode}"):
             return Step(Name.SYNC, session, path)
         return Step(Name.ADD_WATCH, session, path, mode=mode)
+
+    def remove_watches(self) -> Step:
+        if not self.watched:
+            return self.add_watch()
+        (session, path), how = self.random.choice(list(self.watched.items()))
+        if session not in self.open:
+            return self.read()
+        # Half of a persistent one would be left otherwise.
+        mode = self.random.choice((1, 2, 3)) if how == "once" else 3
+        return Step(Name.REMOVE_WATCHES, session, path, mode=mode)
 
     def _may_watch(self, session: int, path: str, how: str) -> bool:
         """Tell whether a session may watch this path like this.
@@ -203,5 +329,10 @@ _WEIGHTS: tuple[tuple[Callable[[_Author], Step], int], ...] = (
     (_Author.multi, 16),
     (_Author.read, 30),
     (_Author.add_watch, 4),
+    (_Author.remove_watches, 3),
     (_Author.end, 4),
+    (_Author.set_acl, 5),
+    (_Author.get_acl, 5),
+    (_Author.add_auth, 5),
+    (_Author.whoami, 1),
 )

@@ -14,10 +14,18 @@ from enum import StrEnum
 
 import attrs
 
-__all__ = ["OPEN_ACL", "Acl", "Name", "Program", "Step"]
+from coordlib import digest_identity
+
+__all__ = ["OPEN_ACL", "SUPERUSER", "UNKNOWN_SCHEME", "Acl", "Name", "Program", "Step"]
 
 Acl = tuple[int, str, str]
 """Permissions, scheme and id."""
+
+SUPERUSER = digest_identity("super", "secret").id
+"""Of both servers."""
+
+UNKNOWN_SCHEME = "nonsense"
+"""To both servers."""
 
 OPEN_ACL: tuple[Acl, ...] = ((31, "world", "anyone"),)
 
@@ -39,6 +47,17 @@ class Name(StrEnum):
     CHILDREN = "children"
     SYNC = "sync"
     ADD_WATCH = "add_watch"
+    REMOVE_WATCHES = "remove_watches"
+    ADD_AUTH = "add_auth"
+    WHOAMI = "whoami"
+    GET_ACL = "get_acl"
+    SET_ACL = "set_acl"
+    # Data: the limits as ``StatsTrack`` writes them.
+    SET_QUOTA = "set_quota"
+    GET_USAGE = "get_usage"
+    # The step ends when the server has deleted a container, or a znode whose
+    # time to live is over.
+    LAPSE = "lapse"
 
 
 @attrs.frozen
@@ -52,12 +71,14 @@ class Step:
       name: What.
       session: Who: a number that the program gives to its sessions.
       path: Which znode.
-      data: For create and set.
-      version: For set, delete and check.
-      mode: Of a create: ``CreateMode``; of an added watch: ``AddWatchMode``.
+      data: For create and set; of an added identity, the credential for
+        ``digest``.
+      version: For set, delete and check; for set_acl, that of the ACL.
+      mode: Of a create: ``CreateMode``; of an added watch: ``AddWatchMode``; of
+        removed ones: ``WatcherType``.
       watch: Leave a one-shot watch.
       ttl_ms: Of a create whose mode has one.
-      acl: For create.
+      acl: For create and set_acl.
       parts: Of a multi.
 
     """
@@ -90,11 +111,14 @@ class Program:
     Attributes:
       name: Where it comes from; also the name of its own znode.
       steps: What happens. Sessions are opened by steps, too.
+      lapsing: On a server that cleans up containers and the like at once; on
+        others it does nothing of that.
 
     """
 
     name: str
     steps: tuple[Step, ...]
+    lapsing: bool = False
 
     def locate(self, path: str) -> str:
         """Return where a step's path really is."""
@@ -103,6 +127,10 @@ class Program:
         if path == "/":
             return f"/{self.name}"
         return f"/{self.name}{path}" if path.startswith("/") else path
+
+    def locate_quota(self, path: str) -> str:
+        """Return where the znodes of a quota are."""
+        return f"/zookeeper/quota{self.locate(path)}"
 
     def relate(self, path: str) -> str:
         """Return how a step would say this path; the opposite of :meth:`locate`."""

@@ -18,6 +18,7 @@ from coordlib.tree import Stat
 from .answers import Answer
 from .live import ask_zookeeper
 from .program import OPEN_ACL, Name, Program, Step
+from .server import Ports
 
 __all__ = ["SHARDS", "read_shard", "record"]
 
@@ -27,16 +28,21 @@ _PROGRAMS_IN_SHARD = 25
 Recorded = tuple[Program, list[Answer]]
 
 
-def record(programs: Sequence[Program], port: int) -> None:
+def record(programs: Sequence[Program], ports: Ports) -> None:
     """Write down what a real server answers, in place of what was recorded."""
     for old in SHARDS.glob("*.xz"):
         old.unlink()
     SHARDS.mkdir(exist_ok=True)
     for start in range(0, len(programs), _PROGRAMS_IN_SHARD):
         shard = programs[start : start + _PROGRAMS_IN_SHARD]
-        answers = ask_zookeeper(port, shard)
+        answers = ask_zookeeper(ports, shard)
         content = [
-            [p.name, [_short(s) for s in p.steps], [_short(a) for a in given]]
+            [
+                p.name,
+                p.lapsing,
+                [_short(step) for step in p.steps],
+                [_short(answer) for answer in given],
+            ]
             for p, given in zip(shard, answers, strict=True)
         ]
         compressed = lzma.compress(cbor2.dumps(content), preset=lzma.PRESET_EXTREME)
@@ -45,12 +51,12 @@ def record(programs: Sequence[Program], port: int) -> None:
 
 def read_shard(path: Path) -> list[Recorded]:
     """Return the programs of one file, with ZooKeeper's answers."""
-    content: list[tuple[str, list[object], list[object]]] = cbor2.loads(
+    content: list[tuple[str, bool, list[object], list[object]]] = cbor2.loads(
         lzma.decompress(path.read_bytes())
     )
     return [
-        (Program(name, tuple(map(_step, steps))), list(map(_answer, answers)))
-        for name, steps, answers in content
+        (Program(name, tuple(map(_step, steps)), lapsing), list(map(_answer, answers)))
+        for name, lapsing, steps, answers in content
     ]
 
 
@@ -85,6 +91,9 @@ def _answer(said: object) -> Answer:
         said["stat"] = Stat(*said["stat"])
     if "names" in said:
         said["names"] = tuple(said["names"])
+    for name in ("acl", "identities"):
+        if name in said:
+            said[name] = tuple(tuple(entry) for entry in said[name])
     said["events"] = tuple((kind, path) for kind, path in said.get("events", ()))
     said["parts"] = tuple(map(_answer, said.get("parts", ())))
     return Answer(**said)

@@ -14,9 +14,7 @@ from kazoo.protocol import serialization as kazoo
 
 from .program import Acl, Name, Program, Step
 
-__all__ = ["Request", "ephemeral", "look", "request_of"]
-
-_CREATE_CONTAINER, _CREATE_TTL = 19, 21
+__all__ = ["Request", "ephemeral", "look", "persistent", "request_of"]
 
 
 class Request(Protocol):
@@ -42,6 +40,11 @@ def ephemeral(path: str) -> Request:
     return _create(path, Step(Name.CREATE, mode=1))
 
 
+def persistent(path: str, data: bytes | None) -> Request:
+    """Return the request for a plain znode."""
+    return _create(path, Step(Name.CREATE, data=data))
+
+
 def look(path: str) -> Request:
     """Return a request that leaves no trace: whether a znode exists."""
     request: Request = kazoo.Exists(path, watcher=False)
@@ -49,44 +52,78 @@ def look(path: str) -> Request:
 
 
 @attrs.frozen
-class _CreateExtended:
-    """``createTTL`` and ``createContainer``."""
+class _Create:
+    """``create``, ``createContainer`` and ``createTTL``.
 
-    type: int
+    kazoo's, like all its records, makes null of an empty text, which in an ACL
+    is something else.
+    """
+
     path: str
     data: bytes | None
     acl: Sequence[Acl]
     mode: int
     ttl_ms: int
 
+    @property
+    def type(self) -> int:
+        return {4: 19, 5: 21, 6: 21}.get(self.mode, 1)
+
     def serialize(self) -> bytes:
-        plain = kazoo.Create(self.path, self.data, _acl(self.acl), self.mode)
-        body = bytes(plain.serialize())
-        return body + struct.pack("!q", self.ttl_ms)[: 8 * (self.type == _CREATE_TTL)]
+        body = _text(self.path) + bytes(kazoo.write_buffer(self.data))
+        body += _acl(self.acl) + struct.pack("!i", self.mode)
+        return body + (struct.pack("!q", self.ttl_ms) if self.type == 21 else b"")
 
 
 @attrs.frozen
-class _AddWatch:
-    """``addWatch``: mode 0 is persistent, 1 persistent and recursive."""
+class _SetAcl:
+    """``setACL``."""
 
     path: str
-    mode: int
-    type: int = 106
+    acl: Sequence[Acl]
+    version: int
+    type: int = 7
 
     def serialize(self) -> bytes:
-        return bytes(kazoo.write_string(self.path)) + struct.pack("!i", self.mode)
+        return _text(self.path) + _acl(self.acl) + struct.pack("!i", self.version)
 
 
-def _create(path: str, step: Step) -> Request:
-    plain: Request = kazoo.Create(path, step.data, _acl(step.acl), step.mode)
-    if step.mode < 4:
-        return plain
-    number = _CREATE_CONTAINER if step.mode == 4 else _CREATE_TTL
-    return _CreateExtended(number, path, step.data, step.acl, step.mode, step.ttl_ms)
+@attrs.frozen
+class _WhoAmI:
+    """``whoAmI``, which has no body."""
+
+    type: int = 107
+
+    def serialize(self) -> bytes:
+        return b""
 
 
-def _acl(acl: Sequence[Acl]) -> list[kazoo.ACL]:
-    return [kazoo.ACL(perms, kazoo.Id(*who)) for perms, *who in acl]
+@attrs.frozen
+class _Watches:
+    """``addWatch`` and ``removeWatches``."""
+
+    type: int
+    path: str
+    mode: int
+
+    def serialize(self) -> bytes:
+        return _text(self.path) + struct.pack("!i", self.mode)
+
+
+def _create(path: str, step: Step) -> _Create:
+    return _Create(path, step.data, step.acl, step.mode, step.ttl_ms)
+
+
+def _acl(acl: Sequence[Acl]) -> bytes:
+    entries = [
+        struct.pack("!i", permissions) + _text(scheme) + _text(name)
+        for permissions, scheme, name in acl
+    ]
+    return struct.pack("!i", len(entries)) + b"".join(entries)
+
+
+def _text(text: str) -> bytes:
+    return bytes(kazoo.write_buffer(text.encode()))
 
 
 _BUILDERS: dict[Name, Callable[[Program, str, Step], Request]] = {
@@ -98,7 +135,17 @@ _BUILDERS: dict[Name, Callable[[Program, str, Step], Request]] = {
     Name.GET: lambda _, path, step: kazoo.GetData(path, step.watch),
     Name.CHILDREN: lambda _, path, step: kazoo.GetChildren2(path, step.watch),
     Name.SYNC: lambda _, path, _step: kazoo.Sync(path),
-    Name.ADD_WATCH: lambda _, path, step: _AddWatch(path, step.mode),
+    Name.ADD_WATCH: lambda _, path, step: _Watches(106, path, step.mode),
+    Name.REMOVE_WATCHES: lambda _, path, step: _Watches(18, path, step.mode),
+    Name.ADD_AUTH: lambda _, _path, step: kazoo.Auth(
+        0, "digest", (step.data or b"").decode()
+    ),
+    Name.WHOAMI: lambda _, _path, _step: _WhoAmI(),
+    Name.GET_ACL: lambda _, path, _step: kazoo.GetACL(path),
+    Name.SET_ACL: lambda _, path, step: _SetAcl(path, step.acl, step.version),
+    Name.GET_USAGE: lambda program, _, step: kazoo.GetData(
+        f"{program.locate_quota(step.path)}/zookeeper_stats", watcher=False
+    ),
     Name.MULTI: lambda program, _, step: kazoo.Transaction(
         [request_of(program, part) for part in step.parts]
     ),

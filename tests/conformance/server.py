@@ -1,4 +1,4 @@
-"""A real Apache ZooKeeper, from Debian's package, for as long as a block lasts."""
+"""Real Apache ZooKeepers, from Debian's package, for as long as a block lasts."""
 
 from __future__ import annotations
 
@@ -11,19 +11,23 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-__all__ = ["is_installed", "running_server"]
+import attrs
+
+from .program import SUPERUSER
+
+__all__ = ["Ports", "is_installed", "running_servers"]
 
 _JAR = Path("/usr/share/java/zookeeper.jar")
 _PATIENCE = 60.0
 
 _OPTIONS = {
+    "zookeeper.DigestAuthenticationProvider.superDigest": SUPERUSER,
     "zookeeper.admin.enableServer": "false",
     "zookeeper.extendedTypesEnabled": "true",
     "zookeeper.enforceQuota": "true",
     # Its disk is of no interest here, and syncing it takes most of the time.
     "zookeeper.forceSync": "no",
     "zookeeper.preAllocSize": "1024",
-    "znode.container.checkIntervalMs": "3600000",
 }
 _CONFIG = """\
 tickTime=20
@@ -40,15 +44,36 @@ def is_installed() -> bool:
     return _JAR.exists() and shutil.which("java") is not None
 
 
+@attrs.frozen
+class Ports:
+    """Where two real servers are, on loopback.
+
+    Attributes:
+      quiet: One that cleans up nothing of itself.
+      cleaning: One that deletes containers and the like as soon as it may.
+
+    """
+
+    quiet: int
+    cleaning: int
+
+
 @contextmanager
-def running_server() -> Iterator[int]:
-    """Run a standalone server on a free loopback port, and give the port."""
+def running_servers() -> Iterator[Ports]:
+    """Run two standalone servers on free ports."""
+    with _running(clean_ms=3_600_000) as quiet, _running(clean_ms=20) as cleaning:
+        yield Ports(quiet, cleaning)
+
+
+@contextmanager
+def _running(*, clean_ms: int) -> Iterator[int]:
     with TemporaryDirectory() as directory:
         port = _free_port()
         config = Path(directory) / "zoo.cfg"
         config.write_text(_CONFIG.format(port=port, directory=directory))
         log = Path(directory) / "log"
         options = [f"-D{name}={value}" for name, value in _OPTIONS.items()]
+        options.append(f"-Dznode.container.checkIntervalMs={clean_ms}")
         main = "org.apache.zookeeper.server.ZooKeeperServerMain"
         command = ["java", "-Xmx1g", "-cp", str(_JAR), *options, main, str(config)]
         with (

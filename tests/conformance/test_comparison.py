@@ -14,6 +14,7 @@ from conformance.differences import DIFFERENCES
 from conformance.generate import generate
 from conformance.live import ask_coordlib
 from conformance.program import Name, Program, Step
+from conformance.server import Ports
 from coordlib.ids import SessionId
 from coordlib.tree import Stat
 
@@ -100,8 +101,8 @@ def test_a_recorded_program_is_read_as_it_was(
     programs = [generate(5, number) for number in range(5)]
     answers = ask_coordlib(programs)
     monkeypatch.setattr(record, "SHARDS", tmp_path / "recorded")
-    monkeypatch.setattr(record, "ask_zookeeper", lambda _port, _programs: answers)
-    record.record(programs, port=0)
+    monkeypatch.setattr(record, "ask_zookeeper", lambda _ports, _programs: answers)
+    record.record(programs, Ports(0, 0))
     [file] = record.SHARDS.iterdir()
     assert record.read_shard(file) == list(zip(programs, answers, strict=True))
 

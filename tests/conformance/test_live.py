@@ -6,13 +6,13 @@ import pytest
 
 from conformance.generate import generate
 from conformance.live import compare_live
-from conformance.server import is_installed, running_server
+from conformance.server import is_installed, running_servers
 
 
 @pytest.mark.zookeeper
 @pytest.mark.skipif(not is_installed(), reason="no ZooKeeper here")
 def test_coordlib_answers_as_a_real_zookeeper() -> None:
-    with running_server() as port:
-        report = compare_live((generate(0, number) for number in range(30)), port)
+    with running_servers() as ports:
+        report = compare_live((generate(0, number) for number in range(30)), ports)
     assert report.programs == 30
     assert not report.differing, "\n\n".join(report.told)

@@ -17,6 +17,7 @@ from coordlib.ids import SessionId
 from coordlib.tree import Stat
 
 from .answers import Answer, Event
+from .program import Acl
 from .requests import Request
 
 __all__ = ["Connection", "Reply"]
@@ -26,6 +27,8 @@ _REPLY = struct.Struct("!iqi")
 _STAT = struct.Struct("!qqqqiiiqiiq")
 _HEADER = struct.Struct("!iBi")
 _NOTIFICATION_XID = -1
+# Authentication is no request to ZooKeeper, but has a number as if it were.
+_AUTH_XID, _AUTH = -4, 100
 
 
 @attrs.define
@@ -53,6 +56,14 @@ class Reply:
 
     def texts(self) -> list[str]:
         return [self.text() for _ in range(self.number())]
+
+    def acl(self) -> tuple[Acl, ...]:
+        return tuple(
+            [(self.number(), self.text(), self.text()) for _ in range(self.number())]
+        )
+
+    def identities(self) -> tuple[tuple[str, str], ...]:
+        return tuple([(self.text(), self.text()) for _ in range(self.number())])
 
     def stat(self) -> Stat:
         fields = _STAT.unpack_from(self._body, self._offset)
@@ -123,13 +134,14 @@ class Connection:
     def ask(self, request: Request) -> Reply:
         """Send a request and wait for its answer."""
         self._xid += 1
-        head = struct.pack("!ii", self._xid, request.type)
+        own_xid = _AUTH_XID if request.type == _AUTH else self._xid
+        head = struct.pack("!ii", own_xid, request.type)
         self._send(head + request.serialize())
         while True:
             frame = self._receive()
             xid, _, code = _REPLY.unpack_from(frame)
             reply = Reply(code, frame, _REPLY.size)
-            if xid == self._xid:
+            if xid == own_xid:
                 return reply
             assert xid == _NOTIFICATION_XID, xid
             kind, _state = reply.number(), reply.number()

@@ -9,7 +9,7 @@ import trio
 
 from .answers import Answer, Event
 from .program import Name, Program, Step
-from .requests import ephemeral, look, request_of
+from .requests import ephemeral, look, persistent, request_of
 from .wire import Connection, Reply
 
 __all__ = ["ZooKeeperServer"]
@@ -17,7 +17,8 @@ __all__ = ["ZooKeeperServer"]
 _TIMEOUT_MS = 60_000
 # The server's shortest: two ticks.
 _SOON_MS = 40
-_NO_NODE = -101
+_NO_NODE, _TIMED_OUT = -101, -7
+_PATIENCE = 5.0
 
 
 @attrs.define
@@ -42,23 +43,25 @@ class ZooKeeperServer:
         self._control.ask(request_of(program, own))
 
     async def perform(self, step: Step) -> Answer:
-        session = step.session
-        if step.name is Name.OPEN:
-            connection = Connection(self.port, _TIMEOUT_MS)
-            self._open[session] = connection
-            self._ids[connection.session] = session
-            return Answer()
-        connection = self._open[session]
-        if step.name is Name.CLOSE:
-            del self._open[session]
-            connection.close_session()
-            return Answer()
-        if step.name is Name.EXPIRE:
-            del self._open[session]
-            await self._expire(connection)
-            return Answer()
-        reply = connection.ask(request_of(self._program, step))
-        return Answer(reply.code) if reply.code else self._read(step, reply)
+        match step.name:
+            case Name.OPEN:
+                connection = Connection(self.port, _TIMEOUT_MS)
+                self._open[step.session] = connection
+                self._ids[connection.session] = step.session
+            case Name.CLOSE:
+                self._open.pop(step.session).close_session()
+            case Name.EXPIRE:
+                await self._expire(self._open.pop(step.session))
+            case Name.LAPSE:
+                gone = await self._wait_until_gone(self._program.locate(step.path))
+                return Answer(0 if gone else _TIMED_OUT)
+            case Name.SET_QUOTA:
+                return self._set_quota(step)
+            case _:
+                request = request_of(self._program, step)
+                reply = self._open[step.session].ask(request)
+                return Answer(reply.code) if reply.code else self._read(step, reply)
+        return Answer()
 
     async def events(self, session: int) -> list[Event]:
         self._open[session].ask(look("/"))
@@ -89,20 +92,43 @@ class ZooKeeperServer:
         heir = Connection(self.port, _SOON_MS, connection.session, connection.password)
         heir.hang_up()
         # Its own connection cannot tell, for there is none.
-        while self._control.ask(look(mark)).code != _NO_NODE:  # noqa: ASYNC110
-            await trio.sleep(_SOON_MS / 4000)
+        assert await self._wait_until_gone(mark)
+
+    async def _wait_until_gone(self, path: str) -> bool:
+        with trio.move_on_after(_PATIENCE):
+            while self._control.ask(look(path)).code != _NO_NODE:  # noqa: ASYNC110 - a poll
+                await trio.sleep(_SOON_MS / 4000)
+            return True
+        return False
+
+    def _set_quota(self, step: Step) -> Answer:
+        """Do what ZooKeeper's own shell does, ``SetQuotaCommand``."""
+        connection = self._open[step.session]
+        path = ""
+        for name in self._program.locate_quota(step.path).split("/")[1:]:
+            path += f"/{name}"
+            connection.ask(persistent(path, None))
+        code = connection.ask(persistent(f"{path}/zookeeper_limits", step.data)).code
+        connection.ask(persistent(f"{path}/zookeeper_stats", b"count=0,bytes=0"))
+        return Answer(code)
 
     def _read(self, step: Step, reply: Reply) -> Answer:
         match step.name:
             case Name.CREATE:
                 return Answer(path=self._program.relate(reply.text()))
-            case Name.SET | Name.EXISTS:
+            case Name.SET | Name.EXISTS | Name.SET_ACL:
                 return Answer(stat=reply.stat())
             case Name.GET:
                 return Answer(data=reply.buffer(), stat=reply.stat())
+            case Name.GET_USAGE:
+                return Answer(data=reply.buffer())
             case Name.CHILDREN:
                 names = tuple(sorted(reply.texts()))
                 return Answer(names=names, stat=reply.stat())
+            case Name.GET_ACL:
+                return Answer(acl=tuple(sorted(reply.acl())), stat=reply.stat())
+            case Name.WHOAMI:
+                return Answer(identities=tuple(sorted(reply.identities())))
             case Name.MULTI:
                 return Answer(parts=tuple(self._part(part) for part in reply.parts()))
             case _:

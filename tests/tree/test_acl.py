@@ -384,6 +384,7 @@ def test_refusal_by_acl_comes_in_its_place_among_the_others(world: AclWorld) -> 
     assert code(Delete("/p/none")) is ErrorCode.NO_AUTH
     assert code(Delete("/p/child", 7)) is ErrorCode.NO_AUTH
     assert code(Delete("no-slash")) is ErrorCode.BAD_ARGUMENTS
+    assert code(Delete("/p/\0")) is ErrorCode.BAD_ARGUMENTS
     assert code(Delete("/none/..")) is ErrorCode.BAD_ARGUMENTS
     # The znode's ACL before its version.
     assert code(Set("/none", b"")) is ErrorCode.NO_NODE

@@ -285,7 +285,9 @@ class Specification:
         if isinstance(operation, Create):
             return self._create(operation)
         path = operation.path
-        if isinstance(operation, Delete) and path in SYSTEM_PATHS:
+        if isinstance(operation, Delete) and (
+            path in SYSTEM_PATHS or "/" not in path or "\0" in path
+        ):
             return Refusal(ErrorCode.BAD_ARGUMENTS)
         if self._is_forbidden(operation):
             return Refusal(ErrorCode.NO_AUTH)

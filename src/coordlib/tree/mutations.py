@@ -174,7 +174,7 @@ class Mutation:
             return Refused(ErrorCode.SESSION_EXPIRED, path, "no session to own it")
         slash = path.rfind("/")
         if slash < 0 or "\0" in path:
-            return Refused(ErrorCode.BAD_ARGUMENTS, path, "no '/' in it, or a NUL")
+            return _shapeless(path)
         acl = self._acl_of(path, operation.acl)
         if isinstance(acl, Refused):
             return acl
@@ -225,6 +225,8 @@ class Mutation:
 
     def _delete(self, operation: Delete) -> Refused | None:
         path = operation.path
+        if "/" not in path or "\0" in path:
+            return _shapeless(path)
         if path in SYSTEM_PATHS:
             return Refused(ErrorCode.BAD_ARGUMENTS, path, "this znode stays")
         # Needed at the parent, and looked at before the znode itself.
@@ -314,6 +316,11 @@ def _mismatch(path: str, znode: Znode, version: int, czxid: int) -> Refused | No
         reason = f"has version {znode.version}, not {version}"
         return Refused(ErrorCode.BAD_VERSION, path, reason)
     return None
+
+
+def _shapeless(path: str) -> Refused:
+    """Return the refusal of what is checked before anything else of a path."""
+    return Refused(ErrorCode.BAD_ARGUMENTS, path, "no '/' in it, or a NUL")
 
 
 def _bad_path(path: str) -> Refused | None:
