@@ -319,6 +319,10 @@ ACTS = [
     open_and_close,
     wait_ready,
     run_alone,
+]
+
+# They make what is missing on the way, so they have more checkpoints at times.
+RECIPES = [
     hold_lock,
     wait_for_lock,
     try_lock,
@@ -344,7 +348,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("act", ACTS, ids=[act.__name__ for act in ACTS])
+@pytest.mark.parametrize("act", [*ACTS, *RECIPES], ids=lambda act: act.__name__)
 @pytest.mark.parametrize(("leading", "event"), CASES)
 def test_cancelling_leaves_nothing_behind_and_breaks_no_promise(
     act: Callable[[Stage], Awaitable[None]],
@@ -361,7 +365,7 @@ def test_cancelling_leaves_nothing_behind_and_breaks_no_promise(
                 checkpoints_max=60,
             )
             assert ended[0]
-            if event is None:
+            if event is None and act in ACTS:
                 # Nothing is swallowed: once it comes to its end, it always does.
                 assert ended == sorted(ended, reverse=True)
             stage.check_history()
