@@ -166,11 +166,6 @@ MUTANTS: tuple[Mutant, ...] = (
             "committed = core.delivered",
         ),
         (
-            "lead although a follower has the better history",
-            "theirs > self._history:",
-            "False:",
-        ),
-        (
             "leave the last transaction out of a difference",
             "missing = core.history.between(level, core.history.last)",
             "missing = core.history.between(level, core.history.last)[:-1]",
@@ -242,11 +237,6 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     *_in(
         "consensus/barrier.py",
-        (
-            "take an old answer for a new one",
-            "self._in_flight_number = self._sent",
-            "self._in_flight_number = self._sent - 1",
-        ),
         (
             "confirm the lead without asking",
             "numbers[me] = self._sent",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
+from functools import partial
 
 from coordlib.storage.directory import segment_name
 
@@ -85,7 +86,19 @@ def wipe(strike: Strike) -> None:
         strike.kernel.fault("wipe", f"member {seat.member}")
         world.crash(seat.member, "wipe", power=True)
         world.wipe(seat.member)
-        world.start_after(seat.member, strike.duration())
+        delay = strike.duration()
+        world.start_after(seat.member, delay)
+        if chance(strike.random, 0.3):
+            strike.later(delay + 1, partial(_doom, strike, seat))
+
+
+def _doom(strike: Strike, seat: Seat) -> None:
+    """Let the snapshot that a new disk needs not be sent, or not be installed."""
+    leader = strike.world.leader()
+    if seat.process is not None and chance(strike.random, 0.5):
+        seat.process.dies_before = "InstallSnapshot"
+    elif leader is not None:
+        leader.dies_before = "SendSnapshot"
 
 
 def _is_dispensable(strike: Strike, seat: Seat) -> bool:

@@ -17,7 +17,15 @@ __all__ = ["FAULTS"]
 
 
 # Those that a count of any effects hardly ever meets.
-_EFFECTS = ("Cut", "InstallSnapshot", "SendSnapshot", "SaveMetadata", "RoleChanged")
+_EFFECTS = (
+    "Cut",
+    "InstallSnapshot",
+    "SendSnapshot",
+    "SaveMetadata",
+    "RoleChanged",
+    "Confirmed",
+    "Close",
+)
 
 
 _WRITES = (EntryKind.CUT, EntryKind.BASE, EntryKind.META)
