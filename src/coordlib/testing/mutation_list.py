@@ -382,15 +382,25 @@ MUTANTS: tuple[Mutant, ...] = (
         "replica/subscriptions.py",
         (
             "fire a watch late",
-            "def fire(self, events: Iterable[TreeEvent]) -> None:",
-            "def fire(self, now: Iterable[TreeEvent], late: dict = {}) -> None:\n"
+            "def fire(self, events: Iterable[TreeEvent]) -> int:",
+            "def fire(self, now: Iterable[TreeEvent], late: dict = {}) -> int:\n"
             "        events = late.pop(id(self), ())\n"
             "        late[id(self)] = now",
         ),
         (
             "tell no watch that everything was replaced",
-            "sink(WatchedEvent(EventType.RESYNC, watch.path, zxid))",
-            "pass",
+            "            self._tell([watch], event)\n        self.ringer.ring()",
+            "        self.ringer.ring()",
+        ),
+        (
+            "fire a watch twice",
+            "            if sink is not None:\n                sink(event)",
+            "            if sink is not None:\n                sink(event) or sink(event)",
+        ),
+        (
+            "consume a one-shot watch without a word",
+            "sink = self._forget(watch) if watch.one_shot else sinks.get(watch)",
+            "sink = None if watch.one_shot else sinks.get(watch)",
         ),
     ),
     *_in(
@@ -457,14 +467,6 @@ MUTANTS: tuple[Mutant, ...] = (
             "let everybody set ACLs",
             "if not allows(znode.acl, Permission.ADMIN, self.identities):",
             "if False:",
-        ),
-    ),
-    *_in(
-        "tree/watches.py",
-        (
-            "fire a one-shot watch again and again",
-            "            if watch.kind in _ONE_SHOT:",
-            "            if False:",
         ),
     ),
     *_in(
