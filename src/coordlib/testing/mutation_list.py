@@ -395,7 +395,7 @@ MUTANTS: tuple[Mutant, ...] = (
         (
             "fire a watch twice",
             "            if sink is not None:\n                sink(event)",
-            "            if sink is not None:\n                sink(event) or sink(event)",
+            "            for _ in (1, 2) if sink else ():\n                sink(event)",
         ),
         (
             "consume a one-shot watch without a word",
