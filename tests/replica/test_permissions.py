@@ -355,8 +355,10 @@ async def test_a_malformed_credential_is_refused_at_once() -> None:
         assert session.cxid == 0
         # Any bytes are a password, as in ZooKeeper.
         await session.add_auth("digest", b"\xff:\xfe")
+        used = session.cxid
         with pytest.raises(BadArgumentsError, match="identities"):
             await session.add_auth("token", "=".join(map(str, range(65))))
+        assert session.cxid == used
         assert await session.whoami() == [Identity("digest", "\ufffd")]
 
 

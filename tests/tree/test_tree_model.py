@@ -11,6 +11,7 @@ from hypothesis import given, settings, strategies as st
 from coordlib.errors import ErrorCode
 from coordlib.ids import SessionId
 from coordlib.tree import (
+    READ_ACL_UNSAFE,
     SYSTEM_PATHS,
     Acl,
     AddIdentities,
@@ -367,7 +368,8 @@ def test_apply_survives_any_bytes(
 
 
 @pytest.mark.parametrize(
-    "field", ["czxid", "mzxid", "pzxid", "ctime", "mtime", "version", "creates"]
+    "field",
+    ["czxid", "mzxid", "pzxid", "ctime", "mtime", "version", "creates", "aversion"],
 )
 def test_digest_covers_every_number_of_a_znode(field: str) -> None:
     trees = [TreeWorld(), TreeWorld(), TreeWorld()]
@@ -378,6 +380,15 @@ def test_digest_covers_every_number_of_a_znode(field: str) -> None:
 
     first, second, third = (world.tree.digest() for world in trees)
     assert first == second != third
+
+
+def test_digest_covers_the_acl_of_a_znode() -> None:
+    trees = [TreeWorld(), TreeWorld()]
+    for world in trees:
+        world.create("/a", b"x")
+    trees[1].tree.znodes()["/a"].acl = READ_ACL_UNSAFE
+
+    assert trees[0].tree.digest() != trees[1].tree.digest()
 
 
 def test_digest_covers_data_owner_and_path() -> None:

@@ -118,7 +118,7 @@ class Authentication:
         if scheme == _DIGEST:
             # As Java reads it, whatever the bytes.
             identity = _digest_of(credential.decode(errors="replace"))
-            is_super = self.superuser and identity.id == self.superuser
+            is_super = identity.id == self.superuser
             return (SUPERUSER, identity) if is_super else (identity,)
         provider = self.providers.get(scheme)
         if provider is None:
