@@ -266,6 +266,24 @@ async def test_a_plug_in_proves_identities_of_its_scheme() -> None:
 
 
 @in_virtual_time
+async def test_what_a_plug_in_proves_at_one_member_counts_at_all() -> None:
+    providers = [PROVIDER]
+    async with (
+        MemoryEnsemble(3, authentication_providers=providers) as members,
+        members[1].session() as eve,
+        members[2].session() as other,
+    ):
+        await eve.add_auth("token", "eve")
+        await eve.create("/a", acl=CREATOR_ALL_ACL)
+        await other.sync()
+        assert members[2].tree.get_acl("/a")[0] == (
+            Acl(Permission.ALL, Identity("token", "eve")),
+        )
+        with pytest.raises(NoAuthError):
+            await other.get("/a")
+
+
+@in_virtual_time
 async def test_an_acl_names_schemes_that_somebody_can_prove() -> None:
     tokens = (Acl(Permission.ALL, Identity("token", "eve")),)
     async with Ensemble() as ensemble, ensemble.session() as session:
@@ -308,11 +326,11 @@ NO_IDENTITY = cast("Identity", "world:anyone")
 @in_virtual_time
 async def test_what_is_no_acl_is_a_type_error(acl: tuple[Acl, ...]) -> None:
     async with Ensemble() as ensemble, ensemble.session() as session:
-        with pytest.raises(TypeError):
+        with pytest.raises(TypeError, match="acl|dentity"):
             await session.create("/a", acl=acl)
-        with pytest.raises(TypeError):
+        with pytest.raises(TypeError, match="acl|dentity"):
             await session.set_acl("/", acl)
-        with pytest.raises(TypeError):
+        with pytest.raises(TypeError, match="acl|dentity"):
             await session.multi([Create("/a", acl=acl)])
         assert session.cxid == 0
 

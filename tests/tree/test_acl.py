@@ -44,9 +44,9 @@ from coordlib.tree.acl import (
     ACL_ENTRIES_MAX,
     IDENTITIES_MAX,
     IDENTITY_CHARS_MAX,
-    AclTable,
     expand_acl,
 )
+from coordlib.tree.acl_table import AclTable
 from tree_world import MEMBER, OWNER, TreeWorld
 
 ANNA = Identity("digest", "anna:hash-of-anna")

@@ -38,6 +38,7 @@ __all__ = [
     "check_reads",
     "check_text",
     "checked_path",
+    "to_acl",
     "to_credential",
     "to_ttl_ms",
 ]
@@ -146,6 +147,18 @@ def to_ttl_ms(path: str, ttl: float | None) -> int:
     if not ttl_ms:
         raise BadArgumentsError(path, f"a ttl is at least a millisecond, not {ttl} s")
     return ttl_ms
+
+
+def to_acl(acl: Sequence[Acl]) -> tuple[Acl, ...]:
+    """Return an ACL as operations hold it.
+
+    Raises:
+      TypeError: It is no sequence.
+
+    """
+    if not isinstance(acl, Sequence):
+        raise TypeError(f"an acl is a sequence of Acl, not {type(acl).__name__}")
+    return tuple(acl)
 
 
 def to_credential(scheme: str, credential: bytes | str) -> bytes:

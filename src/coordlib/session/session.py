@@ -76,6 +76,7 @@ from .arguments import (
     check_reads,
     check_text,
     checked_path,
+    to_acl,
     to_credential,
     to_ttl_ms,
 )
@@ -320,7 +321,7 @@ class Session:
         operation = Create(
             path,
             data,
-            acl=OPEN_ACL_UNSAFE if acl is None else tuple(acl),
+            acl=OPEN_ACL_UNSAFE if acl is None else to_acl(acl),
             ephemeral=ephemeral,
             sequential=sequential,
             container=container,
@@ -439,7 +440,7 @@ class Session:
           ``ZooKeeper.setACL``.
 
         """
-        result = await self._ask(SetAcl(path, tuple(acl), version))
+        result = await self._ask(SetAcl(path, to_acl(acl), version))
         assert isinstance(result, Stat)
         return result
 

@@ -9,7 +9,7 @@ protocol.
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
 from typing import Self
@@ -22,6 +22,7 @@ from coordlib.ensemble import Ensemble
 from coordlib.ids import MemberId
 from coordlib.replica.lifetime import block_error, inline
 from coordlib.replica.replica import Surroundings
+from coordlib.session import AuthenticationProvider
 from coordlib.storage.memory import MemoryDisk, MemoryStore
 from coordlib.transport.memory import MemoryNetwork
 
@@ -66,6 +67,7 @@ class MemoryEnsemble(Mapping[int, Ensemble]):
         latency: float = 0.001,
         disk_latency: float = 0.001,
         config: Config | None = None,
+        authentication_providers: Sequence[AuthenticationProvider] = (),
         seed: int = 0,
     ) -> None:
         """Set the scene; nothing runs yet.
@@ -76,6 +78,7 @@ class MemoryEnsemble(Mapping[int, Ensemble]):
           latency: Seconds that a frame is under way.
           disk_latency: Seconds that a batch of writes takes.
           config: For all members.
+          authentication_providers: For all members.
           seed: For everything random, such as session nonces.
 
         """
@@ -85,6 +88,7 @@ class MemoryEnsemble(Mapping[int, Ensemble]):
         self._size = size
         self._disk_latency = disk_latency
         self._config = config or Config()
+        self._providers = authentication_providers
         self._random = random.Random(seed)
         self._nursery: trio.Nursery | None = None
         self._lifetime: AbstractAsyncContextManager[None] | None = None
@@ -223,6 +227,7 @@ class MemoryEnsemble(Mapping[int, Ensemble]):
             transport=self.network.transport(member, self._seats),
             store=MemoryStore(seat.disk, latency=self._disk_latency),
             config=self._config,
+            authentication_providers=self._providers,
             surroundings=Surroundings(
                 entropy=self._random.randbytes,
                 wall_clock=lambda: _EPOCH + trio.current_time(),

@@ -10,7 +10,7 @@ How a write passes through::
 * ``stat``, ``operations``, ``events``: the values: metadata, questions and
   answers, changes
 * ``codec``, ``result_codec``, ``fields``: their bytes, and how those are checked
-* ``acl``, ``acl_codec``: who may do what, and its bytes
+* ``acl``, ``acl_table``, ``acl_codec``: who may do what, kept once, and its bytes
 * ``znodes``, ``sessions``, ``digest``: the state, and the number that sums it up
 * ``lifetimes``, ``candidates``: what ends a znode's life; containers and znodes
   with a time to live that the ensemble may delete

@@ -28,7 +28,6 @@ __all__ = [
     "READ_ACL_UNSAFE",
     "SUPERUSER",
     "Acl",
-    "AclTable",
     "Identity",
     "Permission",
     "allows",
@@ -236,42 +235,6 @@ def is_identity(identity: Identity) -> bool:
     """Tell whether it has a scheme and is not too long."""
     longest = max(len(identity.scheme), len(identity.id))
     return bool(identity.scheme) and longest <= IDENTITY_CHARS_MAX
-
-
-@attrs.define
-class AclTable:
-    """One copy of each ACL, whatever the number of znodes that have it.
-
-    Source:
-      ``ReferenceCountedACLCache``.
-
-    """
-
-    # The copy and the number of its znodes. The open ACL is not in it.
-    _shared: dict[tuple[Acl, ...], tuple[tuple[Acl, ...], int]] = attrs.field(
-        factory=dict, init=False
-    )
-
-    def __len__(self) -> int:
-        return len(self._shared)
-
-    def share(self, acl: tuple[Acl, ...]) -> tuple[Acl, ...]:
-        """Count one more znode with this ACL and return the copy it gets."""
-        if acl == OPEN_ACL_UNSAFE:
-            return OPEN_ACL_UNSAFE
-        copy, znodes = self._shared.get(acl, (acl, 0))
-        self._shared[copy] = (copy, znodes + 1)
-        return copy
-
-    def release(self, acl: tuple[Acl, ...]) -> None:
-        """Count one znode less with this ACL, which must have been shared."""
-        if acl is OPEN_ACL_UNSAFE:
-            return
-        copy, znodes = self._shared[acl]
-        if znodes == 1:
-            del self._shared[copy]
-        else:
-            self._shared[copy] = (copy, znodes - 1)
 
 
 def _user_of(digest: Identity) -> str:

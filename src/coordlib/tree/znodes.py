@@ -15,8 +15,9 @@ from sortedcontainers import SortedList
 
 from coordlib.ids import SessionId
 
-from .acl import OPEN_ACL_UNSAFE, READ_ACL_UNSAFE, Acl, AclTable
+from .acl import OPEN_ACL_UNSAFE, READ_ACL_UNSAFE, Acl
 from .acl_codec import acl_fields
+from .acl_table import AclTable
 from .candidates import Candidates
 from .digest import DigestSum
 from .lifetimes import NO_OWNER
