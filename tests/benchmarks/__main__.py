@@ -3,8 +3,9 @@
 Three processes, TCP over loopback, ``fdatasync`` on, values of 100 bytes. One
 JSON object a line on standard output, one for each measurement; progress on
 standard error. Beside coordlib stands the bare limit, see :mod:`.bare`. Nothing
-is asserted: times depend on the machine, so compare ratios. The line ``tree``
-alone has no processes: it is one tree, and one core's time.
+is asserted: times depend on the machine, so compare ratios. The lines ``tree``
+and ``watches`` have no processes: they are one tree, one member, and one core's
+time.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import trio
 from .fleet import open_fleet
 from .measurements import FAILOVER, MEASUREMENTS, Measured, measure_failover
 from .tree import TREE, measure_tree
+from .watches import WATCHES, measure_watches
 
 
 def _report(name: str, measured: Measured) -> None:
@@ -52,6 +54,9 @@ async def _measure(names: list[str], seconds: float) -> None:
     if TREE in names:
         _progress(f"{TREE} ...")
         _report(TREE, measure_tree())
+    if WATCHES in names:
+        _progress(f"{WATCHES} ...")
+        _report(WATCHES, await measure_watches())
     steady = [name for name in names if name in MEASUREMENTS]
     if steady:
         _progress("starting the processes ...")
@@ -68,7 +73,7 @@ async def _measure(names: list[str], seconds: float) -> None:
 
 def main() -> None:
     """Measure what the command line asks for."""
-    names = [TREE, *MEASUREMENTS, FAILOVER]
+    names = [TREE, WATCHES, *MEASUREMENTS, FAILOVER]
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks")
     parser.add_argument("--only", choices=names, help="one measurement instead of all")
     parser.add_argument(

@@ -6,10 +6,10 @@ import pytest
 import trio
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
-from coordlib import EventType, Gap, WatchedEvent
+from coordlib import Create, Ensemble, EventType, Gap, WatchedEvent, Zxid
 from coordlib.replica.ringer import Ringer
 from coordlib.replica.subscriptions import EventQueue, Subscriptions
-from coordlib.tree import TreeEvent, WatchKind
+from coordlib.tree import TreeEvent, WatchKind, encode_request, stamp
 
 
 def event(zxid: int, path: str = "/a") -> WatchedEvent:
@@ -131,3 +131,34 @@ async def test_a_cancelled_reader_loses_no_event() -> None:
     assert scope.cancelled_caught
 
     assert await queue.get() == event(1)
+
+
+def test_a_snapshot_consumes_what_is_told_once() -> None:
+    subscriptions = Subscriptions()
+    told: list[WatchedEvent] = []
+    for kind in WatchKind:
+        subscriptions.add("/a", kind, told.append)
+    subscriptions.resync(7)
+    subscriptions.fire([created(8), TreeEvent(EventType.DELETED, "/a", 9)])
+
+    assert [e.type for e in told[:5]] == [EventType.RESYNC] * 5
+    assert len(told) == 5 + 4
+    assert len(subscriptions) == len(subscriptions._table) == 2
+
+
+async def test_a_slice_of_transactions_ends_when_many_watches_were_told() -> None:
+    async with Ensemble() as ensemble:
+        replica = ensemble._running()
+        told: list[WatchedEvent] = []
+        for _ in range(1000):
+            replica.subscriptions.add("/", WatchKind.RECURSIVE, told.append)
+        zxid = replica.tree.zxid
+        creations = [encode_request(0, i, 0, Create(f"/{i}")) for i in range(10)]
+        replica.deliver(
+            [(Zxid(zxid + 1 + i), stamp(r, 0)) for i, r in enumerate(creations)]
+        )
+
+        # Those of two and a bit more are as many as one slice tells.
+        assert len(told) == 3000
+        await wait_all_tasks_blocked()
+        assert len(told) == 10_000
