@@ -326,11 +326,11 @@ NO_IDENTITY = cast("Identity", "world:anyone")
 @in_virtual_time
 async def test_what_is_no_acl_is_a_type_error(acl: tuple[Acl, ...]) -> None:
     async with Ensemble() as ensemble, ensemble.session() as session:
-        with pytest.raises(TypeError, match="acl|dentity"):
+        with pytest.raises(TypeError, match=r"acl|dentity"):
             await session.create("/a", acl=acl)
-        with pytest.raises(TypeError, match="acl|dentity"):
+        with pytest.raises(TypeError, match=r"acl|dentity"):
             await session.set_acl("/", acl)
-        with pytest.raises(TypeError, match="acl|dentity"):
+        with pytest.raises(TypeError, match=r"acl|dentity"):
             await session.multi([Create("/a", acl=acl)])
         assert session.cxid == 0
 
