@@ -143,3 +143,12 @@ def test_a_tree_becomes_another_and_its_readers_see_it(world: TreeWorld) -> None
     world.tree.become(other.tree)
 
     assert (reader.zxid, reader.get("/a")[0]) == (1, b"theirs")
+
+
+def test_live_sessions_and_quotas_can_be_looked_through(world: TreeWorld) -> None:
+    first, second = world.open(b"1"), world.open(b"2")
+    world.create("/zookeeper/quota/a")
+    world.create("/zookeeper/quota/a/zookeeper_limits", b"count=3,bytes=-1")
+
+    assert list(world.tree.sessions_by_id()) == [first, second]
+    assert list(world.tree.quotas()) == ["/a"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from enum import Enum, auto
+from typing import assert_never
 
 import attrs
 
@@ -219,6 +220,8 @@ class WatchTable:
                 return self._persistent
             case WatchKind.RECURSIVE:
                 return self._recursive
+            case _:
+                assert_never(kind)
 
 
 def _upwards(path: str) -> Iterator[str]:
