@@ -15,11 +15,12 @@ from coordlib.errors import ConfigError
 __all__ = ["Config", "Limits"]
 
 # What the tree of every member accepts at most, whatever its configuration
-# (tree.DATA_BYTES_MAX, tree.paths.PATH_CHARS_MAX), how many outcomes it keeps for
-# a session (tree.sessions.OUTCOMES_MAX), and how the log keeps a session timeout:
-# milliseconds in 32 bits.
+# (tree.DATA_BYTES_MAX, tree.CHILDREN_MAX, tree.paths.PATH_CHARS_MAX), how many
+# outcomes it keeps for a session (tree.sessions.OUTCOMES_MAX), and how the log
+# keeps a session timeout: milliseconds in 32 bits.
 _DATA_BYTES_MAX = 1 << 20
 _PATH_CHARS_MAX = 1024
+_CHILDREN_MAX = 1 << 20
 _OUTCOMES_MAX = 8192
 _SESSION_TIMEOUT_BOUNDS = (0.001, 2_000_000.0)
 
@@ -54,6 +55,10 @@ class Limits:
       backlog_bytes_max: What waits for a member that reads too slowly, before
         its link is cut and it has to be brought level anew. While it is sent a
         snapshot, the snapshot's size more.
+      children_max: Children of one znode, 2^20 at most: the ensemble refuses more
+        whatever the configuration. Listing so many takes some 0.2 s, and
+        nothing else runs meanwhile. Checked against this member's tree; what
+        comes from several members at once may go a little beyond a lower one.
       outstanding_max: Operations a session may have without an answer; at most
         as many as the ensemble keeps outcomes of, 8192.
       requests_max: Requests of all sessions of a member without an answer; at
@@ -63,6 +68,8 @@ class Limits:
       requests_bytes_max: The same bound in bytes of what is asked; less than
         ``backlog_bytes_max``, so that sending all of it cuts no link.
       events_max: Events a watch may hold for a slow reader.
+      sessions_max: Sessions that live at this member. Each costs a microsecond of
+        every heartbeat, so these cost it a tenth.
       session_watches_max: Watches a session may have.
       watches_max: Watches a member may have. If all were of one znode, telling
         them would take some 0.1 s, and nothing else runs meanwhile.
@@ -75,10 +82,12 @@ class Limits:
     operations_max: int = 10_000
     frame_bytes_max: int = 16 << 20
     backlog_bytes_max: int = 64 << 20
+    children_max: int = 1 << 20
     outstanding_max: int = 4096
     requests_max: int = 32_768
     requests_bytes_max: int = 32 << 20
     events_max: int = 16384
+    sessions_max: int = 10_000
     session_watches_max: int = 50_000
     watches_max: int = 200_000
 
@@ -95,6 +104,7 @@ class Limits:
                 raise ConfigError(f"{field.name} must be positive, not {value}")
         _at_most("data_bytes_max", self.data_bytes_max, _DATA_BYTES_MAX)
         _at_most("path_chars_max", self.path_chars_max, _PATH_CHARS_MAX)
+        _at_most("children_max", self.children_max, _CHILDREN_MAX)
         _at_most("outstanding_max", self.outstanding_max, _OUTCOMES_MAX)
         if self.transaction_bytes_max < self.data_bytes_max + _OPERATION_BYTES:
             raise ConfigError(

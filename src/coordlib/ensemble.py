@@ -31,6 +31,7 @@ from coordlib.session.authentication import Authentication, providers_by_scheme
 from coordlib.storage.file import FileStore
 from coordlib.storage.interface import LogStore
 from coordlib.storage.memory import MemoryDisk, MemoryStore
+from coordlib.transport.addresses import parse_address
 from coordlib.transport.interface import Transport
 from coordlib.transport.tcp import TcpTransport
 from coordlib.tree import TreeReader
@@ -56,6 +57,7 @@ class EnsembleStatistics:
       local_sessions: How many of them live at this member.
       outstanding: Requests made here that have no outcome yet.
       watches: Watches of this process.
+      quotas_exceeded: The znodes whose quota has a soft limit that is exceeded.
       refused_handshakes: By reason, since the start.
       broken_frames: Links cut because of what came over them.
 
@@ -72,6 +74,7 @@ class EnsembleStatistics:
     local_sessions: int
     outstanding: int
     watches: int
+    quotas_exceeded: tuple[str, ...]
     refused_handshakes: dict[str, int]
     broken_frames: int
 
@@ -145,6 +148,7 @@ class Ensemble:
             transport = TcpTransport(
                 self._member, everybody, insecure=insecure, limits=self._config.limits
             )
+        self._configuration = _configuration(members or {}, observers or {})
         self._voters = frozenset(map(MemberId, members or {self._member: ""}))
         self._authentication = Authentication(
             self._config.superuser, providers_by_scheme(authentication_providers)
@@ -210,6 +214,7 @@ class Ensemble:
             member=self._member,
             voters=self._voters,
             members=self._members,
+            configuration=self._configuration,
             name=self._name,
             store=store or MemoryStore(MemoryDisk()),
             transport=self._transport,
@@ -331,7 +336,8 @@ class Ensemble:
           SessionExpiredError: The session to resume is over, or its password is
             another. With ``read_only`` the session's use raises these two.
           OverloadedError: Too many requests are without an answer at this
-            member already. Nothing was opened.
+            member already, or too many sessions live here
+            (:attr:`Limits.sessions_max`). Nothing was opened.
 
         """
         replica = self._running()
@@ -371,6 +377,7 @@ class Ensemble:
             local_sessions=replica.kept_sessions,
             outstanding=len(replica.outstanding),
             watches=len(replica.subscriptions),
+            quotas_exceeded=tuple(replica.tree.quotas_exceeded()),
             refused_handshakes=dict(transport.refused) if transport else {},
             broken_frames=replica.driver.broken_frames
             + (transport.broken_frames if transport else 0),
@@ -409,6 +416,28 @@ def _joined(voters: Mapping[int, str], observers: Mapping[int, str]) -> dict[int
     if observers and not voters:
         raise ConfigError("an ensemble needs a voter")
     return {**voters, **observers}
+
+
+def _configuration(voters: Mapping[int, str], observers: Mapping[int, str]) -> str:
+    """Return the members in ZooKeeper's form; nothing if one has no such address.
+
+    Source:
+      ``QuorumMaj.toString``, ``QuorumPeer.QuorumServer.toString``. ZooKeeper's
+      members have a port for the log and one for elections; here it is one.
+
+    """
+    seats = [
+        *((member, address, "participant") for member, address in voters.items()),
+        *((member, address, "observer") for member, address in observers.items()),
+    ]
+    try:
+        return "".join(
+            f"server.{member}={parsed}:{parsed.port}:{part}\n"
+            for member, address, part in sorted(seats)
+            for parsed in [parse_address(address)]
+        )
+    except ConfigError:
+        return ""
 
 
 def _checked_member(member: int | None, members: Mapping[int, str]) -> MemberId:

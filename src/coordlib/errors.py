@@ -184,7 +184,7 @@ class AuthFailedError(OperationError):
 
 
 class QuotaExceededError(OperationError):
-    """A hard quota on the znode, or on one above it, has no room for this."""
+    """A hard quota on the znode, or above it, or its full parent has no room."""
 
     code = ErrorCode.QUOTA_EXCEEDED
 

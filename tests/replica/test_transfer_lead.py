@@ -84,6 +84,8 @@ async def test_the_lead_goes_to_whom_it_should(
 ) -> None:
     async with scene() as members:
         assert members.leader_id == 3
+        # The first thing that a leader does is to note who the members are.
+        await trio.sleep(QUICK)
         begun = trio.current_time()
 
         leader = await members[3].transfer_lead(to)

@@ -447,3 +447,13 @@ def test_nothing_is_kept_to_undo_after_a_multi(world: TreeWorld, path: str) -> N
 
 def test_empty_multi_succeeds(world: TreeWorld) -> None:
     assert world.apply(Multi(())).result == []
+
+
+def test_a_parent_may_be_full(
+    world: TreeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("coordlib.tree.mutations.CHILDREN_MAX", 2)
+    world.create("/a")
+
+    assert code_of(world, Create("/b")) is ErrorCode.QUOTA_EXCEEDED
+    world.create("/a/b")

@@ -33,11 +33,13 @@ from coordlib.ids import NO_EPOCH, NO_MEMBER, MemberId, SessionId, Zxid
 from coordlib.storage.interface import LogStore
 from coordlib.transport.interface import UNKNOWN_ENSEMBLE, Hello, Transport
 from coordlib.tree import (
+    CONFIG_PATH,
     NO_SESSION,
     Applied,
     Captured,
     Cause,
     CloseSession,
+    Configure,
     DataTree,
     Identity,
     OpenSession,
@@ -47,6 +49,7 @@ from coordlib.tree import (
     SessionOpened,
     SessionRecord,
     capture,
+    config_data,
     encode_request,
     encode_snapshot,
     restore,
@@ -59,6 +62,7 @@ from .driver import Driver
 from .expiry import Expiry
 from .kept import SECRET_BYTES, KeptSession, SessionState, closed_error
 from .links import Blocking, ReplicaLink
+from .quota_warnings import QuotaWarnings
 from .requests import Outstanding, Request
 from .subscriptions import Subscriptions
 from .waiter import Bell, Waiter
@@ -102,6 +106,7 @@ class Replica:
         member: MemberId,
         voters: frozenset[MemberId],
         members: int,
+        configuration: str,
         name: str,
         store: LogStore,
         transport: Transport | None,
@@ -142,6 +147,11 @@ class Replica:
         self._expiry: Expiry | None = None
         self._expiring: set[SessionId] = set()
         self._cleaner: Cleaner | None = None
+        self._quota_warnings = QuotaWarnings()
+        # What /zookeeper/config should say, without the version; may be empty.
+        self._configuration = configuration
+        # Leader: it has to be looked whether it does.
+        self._unconfigured = False
         # Barriers under way: who is told, and the number of its touch.
         self._barriers: dict[int, tuple[ReplicaLink | None, int]] = {}
         # Leader: what the core does not take now, in order. It is proposed when
@@ -284,7 +294,8 @@ class Replica:
           timeout: The session's, in seconds.
 
         Raises:
-          OverloadedError: Too many requests are without an answer already.
+          OverloadedError: Too many requests are without an answer, or too many
+            sessions live here already.
 
         """
         nonce = self._surroundings.entropy(SECRET_BYTES)
@@ -299,7 +310,8 @@ class Replica:
         """Go on with a session of an earlier incarnation of this member.
 
         Raises:
-          OverloadedError: Too many requests are without an answer already.
+          OverloadedError: Too many requests are without an answer, or too many
+            sessions live here already.
 
         """
         kept = KeptSession(self, nonce, math.inf)
@@ -311,6 +323,9 @@ class Replica:
     ) -> None:
         if self.outstanding.is_full:
             raise OverloadedError("", "too many operations of all sessions")
+        most = self.config.limits.sessions_max
+        if len(self._kept) + len(self._opening) >= most:
+            raise OverloadedError("", f"{most} sessions live here, Limits.sessions_max")
 
         def opened(applied: Applied) -> None:
             del self._opening[kept]
@@ -390,6 +405,8 @@ class Replica:
         if not self.serving:
             return
         now = trio.current_time()
+        if self._unconfigured:
+            self._configure()
         while bodies := self.outstanding.take_unsent(now):
             if self.role.role is Role.LEADING:
                 self._propose(bodies)
@@ -397,6 +414,18 @@ class Replica:
                 self._to_leader(Forward(self.role.epoch, bodies))
         if self._contact.has_syncs:
             self._touch(now)
+
+    def _configure(self) -> None:
+        """Leader: have it noted who the members are, if the tree says otherwise.
+
+        Like an expiry, not among the outstanding requests. If it is lost, the
+        next leader looks again.
+        """
+        self._unconfigured = False
+        data, stat = self.tree.get(CONFIG_PATH)
+        if data != config_data(self._configuration, stat.mzxid):
+            operation = Configure(self._configuration)
+            self._propose([encode_request(NO_SESSION, self._next_cxid(), 0, operation)])
 
     def _propose(self, requests: list[bytes]) -> None:
         """Leader: order these, now or when the core takes them."""
@@ -499,6 +528,7 @@ class Replica:
                 self._flush_bell.ring()
             for session in list(self._kept.values()):
                 session.check(now)
+            self._quota_warnings.look(self.tree, now)
             if self._expiry is not None and self.serving:
                 self._expire(self._expiry, now)
             if self._cleaner is not None and self.serving:
@@ -546,6 +576,7 @@ class Replica:
         self._expiring.clear()
         self._expiry = None
         self._cleaner = None
+        self._unconfigured = False
         if change.epoch:
             self._ready_at = Zxid(
                 self._to_apply[-1][0] if self._to_apply else self.tree.zxid
@@ -557,6 +588,7 @@ class Replica:
             return
         self.serving = True
         if self.role.role is Role.LEADING:
+            self._unconfigured = bool(self._configuration)
             self._expiry = Expiry(
                 trio.current_time(), 5 * self.config.heartbeat_interval
             )

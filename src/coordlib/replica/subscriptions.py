@@ -178,9 +178,11 @@ class Subscriptions:
     def _count(self, path: str, owner: bytes) -> None:
         own = self._counts.get(owner, 0)
         if own >= self.limits.session_watches_max:
-            raise OverloadedError(path, f"the session has {own} watches")
+            raise OverloadedError(path, f"{own} watches, Limits.session_watches_max")
         if len(self._sinks) >= self.limits.watches_max:
-            raise OverloadedError(path, f"this member has {len(self._sinks)} watches")
+            raise OverloadedError(
+                path, f"{len(self._sinks)} watches, Limits.watches_max"
+            )
         self._counts[owner] = own + 1
 
     def _forget(self, watch: Watch) -> Sink | None:

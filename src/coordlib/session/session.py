@@ -26,6 +26,7 @@ from coordlib.errors import (
     NotEmptyError,
     NoWatchError,
     OperationError,
+    QuotaExceededError,
     ReadOnlyError,
     ReplicaClosedError,
     SessionExpiredError,
@@ -41,6 +42,7 @@ from coordlib.replica.kept import (
 from coordlib.replica.subscriptions import EventQueue
 from coordlib.tree import (
     ANY_VERSION,
+    CHILDREN_MAX,
     OPEN_ACL_UNSAFE,
     Acl,
     AddIdentities,
@@ -479,6 +481,7 @@ class Session:
         self._check_process()
         path = checked_path(operation, self._replica.config.limits)
         self._check_schemes(operation)
+        self._check_children(operation)
         result = (await self._submit(operation, path)).result
         if isinstance(result, Refused):
             _raise_refusal(result)
@@ -486,6 +489,18 @@ class Session:
             errors = [_error_of(refusal) for refusal in result.refusals]
             raise MultiError(errors, result.failed_at)
         return result
+
+    def _check_children(self, operation: Operation) -> None:
+        """Check the limit of this member; the tree has its own."""
+        most = self._replica.config.limits.children_max
+        match operation:
+            case Create(path):
+                if self._tree.children_number(parent_of(path)) >= most:
+                    reason = f"its parent has {most} children, Limits.children_max"
+                    raise QuotaExceededError(path, reason)
+            case Multi(operations) if most < CHILDREN_MAX:
+                for part in operations:
+                    self._check_children(part)
 
     def _check_schemes(self, operation: Operation) -> None:
         match operation:

@@ -54,6 +54,7 @@ from .events import EventType, Gap, TreeEvent
 from .lifetimes import TTL_MS_MAX
 from .operations import (
     ANY_VERSION,
+    CHILDREN_MAX,
     DATA_BYTES_MAX,
     AddIdentities,
     Cause,
@@ -92,11 +93,12 @@ from .reader import Get, GetChildren, TreeReader
 from .sessions import CXIDS_AHEAD, SessionRecord
 from .snapshot import Captured, capture, encode_snapshot, restore
 from .stat import NO_SESSION, Stat
-from .system import CONFIG_PATH, QUOTA_PATH, SYSTEM_PATHS
+from .system import CONFIG_PATH, QUOTA_PATH, SYSTEM_PATHS, config_data
 from .watches import Told, Watch, WatchedEvent, WatchKind, WatchTable
 
 __all__ = [
     "ANY_VERSION",
+    "CHILDREN_MAX",
     "CONFIG_PATH",
     "CREATOR_ALL_ACL",
     "CXIDS_AHEAD",
@@ -156,6 +158,7 @@ __all__ = [
     "WatchedEvent",
     "allows",
     "capture",
+    "config_data",
     "decode_limits",
     "decode_transaction",
     "encode_limits",

@@ -215,6 +215,11 @@ class DataTree:
                 return sibling
         return None
 
+    def children_number(self, path: str) -> int:
+        """Return how many children a znode has; 0 if there is no such znode."""
+        znode = self._by_path.get(path)
+        return 0 if znode is None or znode.children is None else len(znode.children)
+
     def quotas(self) -> Mapping[str, Quota]:
         """Return the quotas by the znode that they are on; to be read only."""
         return self._znodes.quotas.by_path

@@ -20,6 +20,7 @@ from .events import EventType, TreeEvent
 from .lifetimes import CONTAINER_OWNER, NO_OWNER, ttl_of, ttl_owner
 from .operations import (
     ANY_VERSION,
+    CHILDREN_MAX,
     DATA_BYTES_MAX,
     Cause,
     Check,
@@ -199,6 +200,9 @@ class Mutation:
             return Refused(ErrorCode.NO_CHILDREN_FOR_EPHEMERALS, operation.path)
         if operation.data and len(operation.data) > DATA_BYTES_MAX:
             return _too_long(operation.path, operation.data)
+        if parent.children and len(parent.children) >= CHILDREN_MAX:
+            reason = f"its parent has {CHILDREN_MAX} children already"
+            return Refused(ErrorCode.QUOTA_EXCEEDED, operation.path, reason)
         if self.znodes.quotas.by_path:
             reason = self.znodes.quotas.refusal(path, 1, size_of(operation.data))
             if reason:

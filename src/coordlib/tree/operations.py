@@ -19,6 +19,7 @@ from .stat import Stat
 
 __all__ = [
     "ANY_VERSION",
+    "CHILDREN_MAX",
     "DATA_BYTES_MAX",
     "AddIdentities",
     "Cause",
@@ -50,6 +51,11 @@ ANY_VERSION = -1
 DATA_BYTES_MAX = 1 << 20
 """The longest data of a znode: ZooKeeper's ``jute.maxbuffer``. Part of the
 replicated rules: members with another value would apply another history."""
+
+
+CHILDREN_MAX = 1 << 20
+"""The most children a znode may have; a list of them is still no matter of
+seconds. Part of the replicated rules, too."""
 
 
 class CreateMode(IntEnum):
