@@ -34,7 +34,8 @@ class Answer:
       code: ZooKeeper's number of the error, 0 for none.
       path: Of a create.
       data: Of a get; ``None`` is null then.
-      names: Children, sorted.
+      names: Children, or ephemerals, sorted.
+      number: Of znodes.
       stat: The znode's.
       acl: The znode's, sorted: ``auth`` stands for identities in no order.
       identities: Scheme and id of each of the session's, sorted.
@@ -47,6 +48,7 @@ class Answer:
     path: str | None = None
     data: bytes | None = None
     names: tuple[str, ...] | None = None
+    number: int | None = None
     stat: Stat | None = None
     acl: tuple[Acl, ...] | None = None
     identities: tuple[tuple[str, str], ...] | None = None

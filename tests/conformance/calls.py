@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 
-from coordlib import NodeExistsError, Session
+import attrs
+
+from coordlib import Session
 from coordlib.errors import (
     BadArgumentsError,
     InvalidAclError,
@@ -13,12 +14,15 @@ from coordlib.errors import (
     OperationError,
 )
 from coordlib.tree import (
+    TTL_MS_MAX,
     Acl,
     Check,
     Create,
     Created,
     CreateMode,
     Delete,
+    Get,
+    GetChildren,
     Identity,
     Multi,
     MultiRefused,
@@ -31,6 +35,7 @@ from coordlib.tree import (
     Stat,
     SubOperation,
     WatchKind,
+    decode_limits,
 )
 
 from .answers import Answer
@@ -44,6 +49,10 @@ _SEQUENTIAL = {
     CreateMode.EPHEMERAL_SEQUENTIAL,
     CreateMode.PERSISTENT_SEQUENTIAL_WITH_TTL,
 }
+_WITH_TTL = {
+    CreateMode.PERSISTENT_WITH_TTL,
+    CreateMode.PERSISTENT_SEQUENTIAL_WITH_TTL,
+}
 
 
 async def call(session: Session, program: Program, step: Step) -> Answer:
@@ -52,9 +61,8 @@ async def call(session: Session, program: Program, step: Step) -> Answer:
         return await _CALLS[step.name](session, program, step)
     except (BadArgumentsError, InvalidAclError) as error:
         # A session looks at arguments before it asks anybody, as a client of
-        # ZooKeeper's does. What would the tree have said? But it cannot know
-        # which schemes there are: members may have different plug-ins.
-        if step.name not in _WRITES or _has_unknown_scheme(step):
+        # ZooKeeper's does. What would the tree have said?
+        if step.name not in _WRITES or _cannot_be_put(step):
             return Answer(int(error.code))
         applied = await session._submit(_operation(program, step), step.path)
         return _answer(program, applied.result)
@@ -71,7 +79,7 @@ async def _create(session: Session, program: Program, step: Step) -> Answer:
         ephemeral=step.mode in _EPHEMERAL,
         sequential=step.mode in _SEQUENTIAL,
         container=step.mode == CreateMode.CONTAINER,
-        ttl=step.ttl_ms / 1000 if step.ttl_ms else None,
+        ttl=step.ttl_ms / 1000 if step.mode in _WITH_TTL else None,
         acl=_acl(step),
     )
     return Answer(path=program.relate(path))
@@ -114,8 +122,8 @@ async def _get(session: Session, program: Program, step: Step) -> Answer:
 
 async def _children(session: Session, program: Program, step: Step) -> Answer:
     path = program.locate(step.path)
-    names = await session.get_children(path)
-    return Answer(names=tuple(sorted(names)), stat=await session.exists(path))
+    names, stat = await session.get_children_and_stat(path)
+    return Answer(names=tuple(sorted(names)), stat=stat)
 
 
 async def _get_acl(session: Session, program: Program, step: Step) -> Answer:
@@ -145,21 +153,54 @@ async def _remove_watches(session: Session, program: Program, step: Step) -> Ans
     return Answer()
 
 
+async def _ephemerals(session: Session, program: Program, step: Step) -> Answer:
+    paths = await session.get_ephemerals(program.locate(step.path))
+    return Answer(names=tuple(sorted(map(program.relate, paths))))
+
+
+async def _count(session: Session, program: Program, step: Step) -> Answer:
+    path = program.locate(step.path)
+    return Answer(number=await session.get_all_children_number(path))
+
+
+async def _multi_read(session: Session, program: Program, step: Step) -> Answer:
+    reads = [
+        (Get if part.name is Name.GET else GetChildren)(program.locate(part.path))
+        for part in step.parts
+    ]
+    found = await session.multi_read(reads)
+    parts = [
+        _read(session, read, result) for read, result in zip(reads, found, strict=True)
+    ]
+    return Answer(parts=tuple(parts))
+
+
+def _read(
+    session: Session,
+    read: Get | GetChildren,
+    result: tuple[bytes, Stat] | list[str] | OperationError,
+) -> Answer:
+    match result:
+        case OperationError():
+            return Answer(int(result.code))
+        case list():
+            return Answer(names=tuple(sorted(result)))
+        case _:
+            data, stat = session._tree.get_nullable(read.path)
+            return Answer(data=data, stat=stat)
+
+
 async def _set_quota(session: Session, program: Program, step: Step) -> Answer:
-    path = ""
-    for name in program.locate_quota(step.path).split("/")[1:]:
-        path += f"/{name}"
-        with suppress(NodeExistsError):
-            await session.create(path, None)
-    await session.create(f"{path}/zookeeper_limits", step.data)
-    await session.create(f"{path}/zookeeper_stats", b"count=0,bytes=0")
+    limits = attrs.asdict(decode_limits(step.data))
+    await session.set_quota(program.locate(step.path), **limits)
     return Answer()
 
 
 async def _get_usage(session: Session, program: Program, step: Step) -> Answer:
-    path = program.locate_quota(step.path)
-    data, _ = await session.get(f"{path}/zookeeper_stats")
-    return Answer(data=data)
+    status = await session.get_quota(program.locate(step.path))
+    if status is None:
+        return Answer(-101)
+    return Answer(data=b"count=%d,bytes=%d" % (status.count, status.bytes))
 
 
 _CALLS: dict[Name, Callable[[Session, Program, Step], Awaitable[Answer]]] = {
@@ -176,6 +217,9 @@ _CALLS: dict[Name, Callable[[Session, Program, Step], Awaitable[Answer]]] = {
     Name.WHOAMI: _whoami,
     Name.SYNC: _sync,
     Name.REMOVE_WATCHES: _remove_watches,
+    Name.EPHEMERALS: _ephemerals,
+    Name.COUNT: _count,
+    Name.MULTI_READ: _multi_read,
     Name.SET_QUOTA: _set_quota,
     Name.GET_USAGE: _get_usage,
 }
@@ -233,5 +277,11 @@ def _acl(step: Step) -> tuple[Acl, ...]:
     return tuple([Acl(Permission(perms), Identity(*who)) for perms, *who in step.acl])
 
 
-def _has_unknown_scheme(step: Step) -> bool:
-    return any(scheme == UNKNOWN_SCHEME for _, scheme, _ in step.acl)
+def _cannot_be_put(step: Step) -> bool:
+    """Tell whether the tree cannot be asked this.
+
+    It does not know which schemes there are, for members may have different
+    plug-ins; and a time to live that is none has no form there.
+    """
+    is_unknown = any(scheme == UNKNOWN_SCHEME for _, scheme, _ in step.acl)
+    return is_unknown or (step.mode in _WITH_TTL and not 0 < step.ttl_ms <= TTL_MS_MAX)

@@ -53,6 +53,7 @@ _UNCHECKED = {
     Name.GET: {ErrorCode.NO_NODE},
     Name.CHILDREN: {ErrorCode.NO_NODE},
     Name.GET_ACL: {ErrorCode.NO_NODE},
+    Name.COUNT: {ErrorCode.NO_NODE},
     Name.DELETE: {ErrorCode.NO_NODE},
     # It may watch for what can never be.
     Name.REMOVE_WATCHES: {ErrorCode.NO_WATCHER, ErrorCode.OK},

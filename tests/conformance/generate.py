@@ -178,11 +178,12 @@ class _Author:
         return Step(name, session)
 
     def create(self) -> Step:
-        return attrs.evolve(self._create(), session=self._session())
+        return attrs.evolve(self._create(inside=False), session=self._session())
 
-    def _create(self) -> Step:
+    def _create(self, *, inside: bool = True) -> Step:
         random = self.random
         mode = random.choice((0, 0, 0, 0, 1, 1, 2, 3, 4, 5, 6))
+        ttls = (1 << 22, 1 << 39) if inside else (1 << 22, 1 << 39, 0, -1, 1 << 40)
         if mode == 4 and self.kind is _Kind.LAPSING:
             mode = 0
         if random.random() < 0.08:
@@ -202,7 +203,7 @@ class _Author:
             data=random.choice(_DATA),
             acl=self._acl() if random.random() < 0.25 else OPEN_ACL,
             mode=mode,
-            ttl_ms=random.choice((1 << 22, 1 << 39)) if mode in {5, 6} else 0,
+            ttl_ms=random.choice(ttls) if mode in {5, 6} else 0,
         )
 
     def _note(self, parent: str, path: str, mode: int) -> None:
@@ -291,6 +292,21 @@ class _Author:
         mode = self.random.choice((1, 2, 3)) if how == "once" else 3
         return Step(Name.REMOVE_WATCHES, session, path, mode=mode)
 
+    def ephemerals(self) -> Step:
+        prefix = self.random.choice((*self._known(), "/"))
+        return Step(Name.EPHEMERALS, self._session(), prefix)
+
+    def count(self) -> Step:
+        return Step(Name.COUNT, self._session(), self._path(system=False))
+
+    def multi_read(self) -> Step:
+        random = self.random
+        reads = [
+            Step(random.choice((Name.GET, Name.CHILDREN)), path=path)
+            for path in random.choices(self._known(), k=random.choice((1, 2, 4)))
+        ]
+        return Step(Name.MULTI_READ, self._session(), parts=tuple(reads))
+
     def _may_watch(self, session: int, path: str, how: str) -> bool:
         """Tell whether a session may watch this path like this.
 
@@ -335,4 +351,7 @@ _WEIGHTS: tuple[tuple[Callable[[_Author], Step], int], ...] = (
     (_Author.get_acl, 5),
     (_Author.add_auth, 5),
     (_Author.whoami, 1),
+    (_Author.ephemerals, 2),
+    (_Author.count, 2),
+    (_Author.multi_read, 3),
 )

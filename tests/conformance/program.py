@@ -52,6 +52,9 @@ class Name(StrEnum):
     WHOAMI = "whoami"
     GET_ACL = "get_acl"
     SET_ACL = "set_acl"
+    EPHEMERALS = "ephemerals"
+    COUNT = "count"
+    MULTI_READ = "multi_read"
     # Data: the limits as ``StatsTrack`` writes them.
     SET_QUOTA = "set_quota"
     GET_USAGE = "get_usage"
@@ -79,7 +82,7 @@ class Step:
       watch: Leave a one-shot watch.
       ttl_ms: Of a create whose mode has one.
       acl: For create and set_acl.
-      parts: Of a multi.
+      parts: Of a multi, and of a multi_read.
 
     """
 

@@ -76,6 +76,28 @@ class _Create:
 
 
 @attrs.frozen
+class _At:
+    """A request with a path alone: ``getEphemerals``, ``getAllChildrenNumber``."""
+
+    type: int
+    path: str
+
+    def serialize(self) -> bytes:
+        return _text(self.path)
+
+
+@attrs.frozen
+class _MultiRead:
+    """``multiRead``: in all but its number a multi."""
+
+    reads: Sequence[Request]
+    type: int = 22
+
+    def serialize(self) -> bytes:
+        return bytes(kazoo.Transaction(self.reads).serialize())
+
+
+@attrs.frozen
 class _SetAcl:
     """``setACL``."""
 
@@ -114,6 +136,12 @@ def _create(path: str, step: Step) -> _Create:
     return _Create(path, step.data, step.acl, step.mode, step.ttl_ms)
 
 
+def _read(path: str, step: Step) -> Request:
+    record = kazoo.GetData if step.name is Name.GET else kazoo.GetChildren
+    request: Request = record(path, watcher=False)
+    return request
+
+
 def _acl(acl: Sequence[Acl]) -> bytes:
     entries = [
         struct.pack("!i", permissions) + _text(scheme) + _text(name)
@@ -143,6 +171,11 @@ _BUILDERS: dict[Name, Callable[[Program, str, Step], Request]] = {
     Name.WHOAMI: lambda _, _path, _step: _WhoAmI(),
     Name.GET_ACL: lambda _, path, _step: kazoo.GetACL(path),
     Name.SET_ACL: lambda _, path, step: _SetAcl(path, step.acl, step.version),
+    Name.EPHEMERALS: lambda _, path, _step: _At(103, path),
+    Name.COUNT: lambda _, path, _step: _At(104, path),
+    Name.MULTI_READ: lambda program, _, step: _MultiRead(
+        [_read(program.locate(part.path), part) for part in step.parts]
+    ),
     Name.GET_USAGE: lambda program, _, step: kazoo.GetData(
         f"{program.locate_quota(step.path)}/zookeeper_stats", watcher=False
     ),

@@ -99,6 +99,10 @@ class Reply:
                     # A multi of coordlib's answers a create with its path alone.
                     found.append(Answer(path=self.text()))
                     self.stat()
+                case 4:
+                    found.append(Answer(data=self.buffer(), stat=self.stat()))
+                case 8:
+                    found.append(Answer(names=tuple(sorted(self.texts()))))
                 case 5:
                     found.append(Answer(stat=self.stat()))
                 case -1:

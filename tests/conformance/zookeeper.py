@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 
 import attrs
@@ -60,7 +61,9 @@ class ZooKeeperServer:
             case _:
                 request = request_of(self._program, step)
                 reply = self._open[step.session].ask(request)
-                return Answer(reply.code) if reply.code else self._read(step, reply)
+                if reply.code or step.name not in _READERS:
+                    return Answer(reply.code)
+                return _READERS[step.name](self._program, reply)
         return Answer()
 
     async def events(self, session: int) -> list[Event]:
@@ -112,29 +115,64 @@ class ZooKeeperServer:
         connection.ask(persistent(f"{path}/zookeeper_stats", b"count=0,bytes=0"))
         return Answer(code)
 
-    def _read(self, step: Step, reply: Reply) -> Answer:
-        match step.name:
-            case Name.CREATE:
-                return Answer(path=self._program.relate(reply.text()))
-            case Name.SET | Name.EXISTS | Name.SET_ACL:
-                return Answer(stat=reply.stat())
-            case Name.GET:
-                return Answer(data=reply.buffer(), stat=reply.stat())
-            case Name.GET_USAGE:
-                return Answer(data=reply.buffer())
-            case Name.CHILDREN:
-                names = tuple(sorted(reply.texts()))
-                return Answer(names=names, stat=reply.stat())
-            case Name.GET_ACL:
-                return Answer(acl=tuple(sorted(reply.acl())), stat=reply.stat())
-            case Name.WHOAMI:
-                return Answer(identities=tuple(sorted(reply.identities())))
-            case Name.MULTI:
-                return Answer(parts=tuple(self._part(part) for part in reply.parts()))
-            case _:
-                return Answer()
 
-    def _part(self, part: Answer) -> Answer:
-        if part.path is None:
-            return part
-        return attrs.evolve(part, path=self._program.relate(part.path))
+def _create(program: Program, reply: Reply) -> Answer:
+    return Answer(path=program.relate(reply.text()))
+
+
+def _stat(_program: Program, reply: Reply) -> Answer:
+    return Answer(stat=reply.stat())
+
+
+def _data(_program: Program, reply: Reply) -> Answer:
+    return Answer(data=reply.buffer(), stat=reply.stat())
+
+
+def _usage(_program: Program, reply: Reply) -> Answer:
+    return Answer(data=reply.buffer())
+
+
+def _children(_program: Program, reply: Reply) -> Answer:
+    return Answer(names=tuple(sorted(reply.texts())), stat=reply.stat())
+
+
+def _ephemerals(program: Program, reply: Reply) -> Answer:
+    return Answer(names=tuple(sorted(map(program.relate, reply.texts()))))
+
+
+def _count(_program: Program, reply: Reply) -> Answer:
+    return Answer(number=reply.number())
+
+
+def _acl(_program: Program, reply: Reply) -> Answer:
+    return Answer(acl=tuple(sorted(reply.acl())), stat=reply.stat())
+
+
+def _identities(_program: Program, reply: Reply) -> Answer:
+    return Answer(identities=tuple(sorted(reply.identities())))
+
+
+def _parts(program: Program, reply: Reply) -> Answer:
+    parts = [
+        part if part.path is None else Answer(path=program.relate(part.path))
+        for part in reply.parts()
+    ]
+    return Answer(parts=tuple(parts))
+
+
+# How the answer to each step is read, if it is more than a code.
+_READERS: dict[Name, Callable[[Program, Reply], Answer]] = {
+    Name.CREATE: _create,
+    Name.SET: _stat,
+    Name.EXISTS: _stat,
+    Name.SET_ACL: _stat,
+    Name.GET: _data,
+    Name.GET_USAGE: _usage,
+    Name.CHILDREN: _children,
+    Name.EPHEMERALS: _ephemerals,
+    Name.COUNT: _count,
+    Name.GET_ACL: _acl,
+    Name.WHOAMI: _identities,
+    Name.MULTI: _parts,
+    Name.MULTI_READ: _parts,
+}
