@@ -531,7 +531,8 @@ class Replica:
             self._quota_warnings.look(self.tree, now)
             if self._expiry is not None and self.serving:
                 self._expire(self._expiry, now)
-            if self._cleaner is not None and self.serving:
+            # What waits to be proposed is more urgent.
+            if self._cleaner is not None and self.serving and not self._held:
                 self._clean(self._cleaner, now)
 
     def _expire(self, expiry: Expiry, now: float) -> None:
