@@ -174,9 +174,14 @@ class _Run:
         world = self.world
         world.clogs.clear()
         random = world.kernel.stream("outsiders")
+        leader = world.leader()
         for member in world.seats:
             if member not in self._core:
-                self._freeze(member, random.choice(_FROZEN))
+                how = random.choice(_FROZEN)
+                if leader is not None and leader.member == member:
+                    # Nobody else would notice it.
+                    how = random.choice([how, "stalled"])
+                self._freeze(member, how)
         for source, target in list(world.network.cuts):
             if source in self._core and target in self._core:
                 world.network.heal(source, target)
@@ -258,8 +263,11 @@ class _Run:
         )
 
     def _has_expired(self) -> bool:
-        """Tell whether everybody is level and knows of no session without a keeper."""
-        if not self._is_level():
+        """Tell whether everybody is level and knows of no session without a keeper.
+
+        Nor may somebody lead whose disk does nothing.
+        """
+        if not self._is_level() or self._is_led_by_a_stalled_disk():
             return False
         processes = self.world.processes
         alive = {process.incarnation for process in processes.values()}
@@ -268,6 +276,12 @@ class _Run:
             for member in self._core
             for record in processes[member].tree.sessions()
         )
+
+    def _is_led_by_a_stalled_disk(self) -> bool:
+        leader = self.world.leader()
+        if leader is None or leader.durable_io == leader.last_io:
+            return False
+        return self.world.seats[leader.member].stalled_until > self.world.kernel.now
 
     def _state(self) -> str:
         processes = self.world.processes
