@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
@@ -64,6 +66,7 @@ async def test_a_read_sets_a_watch_for_the_next_change() -> None:
         assert (await of_children.wait()).type is EventType.CHILDREN_CHANGED
         assert (await of_absent.wait()).type is EventType.CREATED
         assert members[2].statistics().watches == 0
+        assert of_absent.path == "/b"
         kinds = [of_data.kind, of_absent.kind, of_children.kind]
         assert kinds == [WatchKind.DATA, WatchKind.EXISTS, WatchKind.CHILD]
         # Nothing of it is left with the session.
@@ -192,6 +195,8 @@ async def test_watches_are_removed_by_path_and_kind_and_told_so() -> None:
             await session.remove_watches("/a")
         with pytest.raises(BadArgumentsError):
             await session.remove_watches("malformed")
+        with pytest.raises(TypeError, match="WatchKind"):
+            await session.remove_watches("/a", cast("WatchKind", 2))
 
 
 @in_virtual_time
@@ -379,3 +384,18 @@ async def test_giving_up_a_wait_keeps_the_watch() -> None:
         assert scope.cancelled_caught
         await session.set("/a", b"")
         assert (await watch.wait()).type is EventType.DATA_CHANGED
+
+
+@in_virtual_time
+async def test_a_stream_is_read_in_its_block_and_set_whole_or_not_at_all() -> None:
+    async with MemoryEnsemble(1) as members:
+        session = await open_session(members[1])
+        with pytest.raises(RuntimeError, match="async with"):
+            await anext(session.watch("/a"))
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            async with session.watch("/a"):
+                pass
+        assert scope.cancelled_caught
+        assert members[1].statistics().watches == 0
+        assert not session._kept._listeners

@@ -10,6 +10,7 @@ from coordlib import (
     Cause,
     Config,
     EventType,
+    Gap,
     SessionClosedError,
     WatchedEvent,
     Znode,
@@ -131,7 +132,7 @@ async def test_a_slow_reader_is_told_to_read_again() -> None:
             while events._queue._events:
                 seen.append(await anext(events))
 
-        assert seen[0].type is EventType.RESYNC
+        assert (seen[0].type, seen[0].gap) == (EventType.RESYNC, Gap.OVERRUN)
         assert seen[0].path == "/a"
         assert len(seen) <= 10
         last = seen[-1]
