@@ -152,3 +152,10 @@ def test_live_sessions_and_quotas_can_be_looked_through(world: TreeWorld) -> Non
 
     assert list(world.tree.sessions_by_id()) == [first, second]
     assert list(world.tree.quotas()) == ["/a"]
+
+
+def test_children_are_counted_without_a_list(world: TreeWorld) -> None:
+    world.create("/a")
+    world.create("/a/b")
+
+    assert [world.tree.children_number(p) for p in ("/a", "/a/b", "/c")] == [1, 0, 0]

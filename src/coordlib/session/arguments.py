@@ -27,6 +27,7 @@ from coordlib.tree import (
     Permission,
     Set,
     SetAcl,
+    SubOperation,
     is_identity,
     validate_acl,
     validate_path,
@@ -34,6 +35,8 @@ from coordlib.tree import (
 )
 
 __all__ = [
+    "check_czxid",
+    "check_flag",
     "check_path",
     "check_reads",
     "check_text",
@@ -56,15 +59,12 @@ def checked_path(operation: Operation, limits: Limits) -> str:
     """
     match operation:
         case Multi(operations):
-            paths = [checked_path(part, limits) for part in operations]
-            if len(paths) > limits.operations_max:
-                most = limits.operations_max
-                raise BadArgumentsError(paths[0], f"a multi of more than {most}")
-            return paths[0]
+            return _checked_parts(operations, limits)
         case Create(path=path, data=data):
+            check_flag("sequential", operation.sequential)
             check_path(path, limits.path_chars_max, sequential=operation.sequential)
-            _check_data(path, data, limits.data_bytes_max)
             _check_mode(operation)
+            _check_data(path, data, limits.data_bytes_max)
             _check_acl(path, operation.acl)
         case Set(path=path, data=data, version=version):
             check_path(path, limits.path_chars_max)
@@ -73,7 +73,7 @@ def checked_path(operation: Operation, limits: Limits) -> str:
         case Delete(path, version, czxid) | Check(path, version, czxid):
             check_path(path, limits.path_chars_max)
             _check_version(path, version)
-            _check_czxid(path, czxid)
+            check_czxid(path, czxid)
         case SetAcl(path, acl, version):
             check_path(path, limits.path_chars_max)
             _check_acl(path, acl)
@@ -84,6 +84,18 @@ def checked_path(operation: Operation, limits: Limits) -> str:
         case _:
             raise TypeError(f"not an operation for a session: {operation!r}")
     return path
+
+
+def _checked_parts(parts: tuple[SubOperation, ...], limits: Limits) -> str:
+    """Check the operations of a multi, at least one; return the first's path."""
+    for part in parts:
+        if not isinstance(part, Create | Set | Delete | Check):
+            raise TypeError(f"operations hold {part!r}, which cannot be in a multi")
+        checked_path(part, limits)
+    if len(parts) > limits.operations_max:
+        reason = f"{len(parts)} operations; {limits.operations_max} at most"
+        raise BadArgumentsError(parts[0].path, reason)
+    return parts[0].path
 
 
 def check_path(path: str, chars_max: int, *, sequential: bool = False) -> None:
@@ -140,7 +152,7 @@ def to_ttl_ms(path: str, ttl: float | None) -> int:
     """
     if ttl is None:
         return 0
-    if not isinstance(ttl, int | float):
+    if type(ttl) not in {int, float}:
         raise TypeError(f"a ttl is a number of seconds, not {type(ttl).__name__}")
     # Not every int is a float.
     ttl_ms = round(ttl * 1000) if isinstance(ttl, int) or isfinite(ttl) else 0
@@ -228,9 +240,22 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
+def check_flag(name: str, flag: bool) -> None:  # noqa: FBT001 - it is the subject
+    """Check that an argument is true or false.
+
+    Raises:
+      TypeError: It is neither.
+
+    """
+    if not isinstance(flag, bool):
+        raise TypeError(f"{name} is a bool, not {type(flag).__name__}")
+
+
 def _check_mode(operation: Create) -> None:
+    check_flag("ephemeral", operation.ephemeral)
+    check_flag("container", operation.container)
     ttl_ms = operation.ttl_ms
-    if not isinstance(ttl_ms, int):
+    if type(ttl_ms) is not int:
         raise TypeError(f"ttl_ms is an int, not {type(ttl_ms).__name__}")
     # It raises if the choices contradict each other.
     _ = operation.mode
@@ -246,14 +271,22 @@ def _check_data(path: str, data: bytes | None, bytes_max: int) -> None:
 
 
 def _check_version(path: str, version: int) -> None:
-    if not isinstance(version, int):
+    # A bool is another thing to the log.
+    if type(version) is not int:
         raise TypeError(f"a version is an int, not {type(version).__name__}")
     if not -(1 << 31) <= version < 1 << 31:
         raise BadArgumentsError(path, f"version {version} is not a 32-bit number")
 
 
-def _check_czxid(path: str, czxid: int) -> None:
-    if not isinstance(czxid, int):
+def check_czxid(path: str, czxid: int) -> None:
+    """Check that ``czxid`` can be a transaction's number.
+
+    Raises:
+      BadArgumentsError: It has more than 64 bits, or is negative.
+      TypeError: It is no int.
+
+    """
+    if type(czxid) is not int:
         raise TypeError(f"a czxid is an int, not {type(czxid).__name__}")
     if not 0 <= czxid < 1 << 64:
         raise BadArgumentsError(path, f"czxid {czxid} is not a number of a transaction")

@@ -74,6 +74,8 @@ from coordlib.tree import (
 )
 
 from .arguments import (
+    check_czxid,
+    check_flag,
     check_path,
     check_reads,
     check_text,
@@ -404,6 +406,8 @@ class Session:
           ``ZooKeeper.multi``.
 
         """
+        if not isinstance(operations, Sequence):
+            raise TypeError(f"operations is a sequence, not {operations!r}")
         if not operations:
             self.check()
             await trio.lowlevel.checkpoint()
@@ -540,6 +544,7 @@ class Session:
         as in ZooKeeper 3.8.0. Source: ``ZooKeeper.exists``.
         """
         self.check()
+        check_text("path", path)
         await trio.lowlevel.checkpoint()
         return self._tree.exists(path)
 
@@ -735,6 +740,7 @@ class Session:
           NoAuthError: It, or its parent, does not grant READ.
 
         """
+        check_text("containing", containing)
         await self._begin_read(path)
         before = self._tree.predecessor(path, containing)
         self._require(parent_of(path), Permission.READ)
@@ -784,6 +790,7 @@ class Session:
 
         """
         self.check()
+        check_text("path", path)
         await trio.lowlevel.checkpoint()
         self._require(path, permission)
 
@@ -838,6 +845,7 @@ class Session:
         """
         self.check()
         check_path(path, self._replica.config.limits.path_chars_max)
+        check_flag("recursive", recursive)
         kind = WatchKind.RECURSIVE if recursive else WatchKind.PERSISTENT
         return EventStream(self._kept, path, kind, self._kept.nonce)
 
@@ -941,6 +949,8 @@ class Session:
         """
         self.check()
         check_path(path, self._replica.config.limits.path_chars_max)
+        if not callable(predicate):
+            raise TypeError(f"predicate is callable, not {predicate!r}")
         # Its own watch, not the session's: what it may not read, _look() says.
         async with EventStream(self._kept, path, WatchKind.PERSISTENT, b"") as events:
             while True:
@@ -1010,6 +1020,8 @@ class Session:
         ``binding.lost`` is true.
         """
         self._check_process()
+        check_path(path, self._replica.config.limits.path_chars_max)
+        check_czxid(path, czxid)
         return Binding(self._kept, scope, path, czxid)
 
     def reap(self, parent: str, containing: str) -> None:
