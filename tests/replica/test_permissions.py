@@ -265,6 +265,27 @@ async def test_a_plug_in_proves_identities_of_its_scheme() -> None:
         assert await other.whoami() == []
 
 
+class OneName:
+    """A plug-in that forgets to make a list of the one id."""
+
+    scheme = "name"
+
+    async def authenticate(self, credential: bytes) -> Sequence[str]:
+        await trio.lowlevel.checkpoint()
+        return credential.decode()
+
+
+@in_virtual_time
+async def test_a_single_id_is_not_taken_for_its_letters() -> None:
+    async with (
+        Ensemble(authentication_providers=[OneName()]) as ensemble,
+        ensemble.session() as session,
+    ):
+        with pytest.raises(TypeError, match="eve"):
+            await session.add_auth("name", "eve")
+        assert await session.whoami() == []
+
+
 @in_virtual_time
 async def test_what_a_plug_in_proves_at_one_member_counts_at_all() -> None:
     providers = [PROVIDER]

@@ -113,6 +113,7 @@ class Authentication:
 
         Raises:
           AuthFailedError: None, or there is no such scheme here.
+          TypeError: The plug-in returns what it should not.
 
         """
         if scheme == _DIGEST:
@@ -124,6 +125,9 @@ class Authentication:
         if provider is None:
             raise AuthFailedError("", f"nobody here knows the scheme {scheme!r}")
         proved = await provider.authenticate(credential)
+        if isinstance(proved, str):
+            # It is a sequence of texts, too: of its letters.
+            raise TypeError(f"a provider returns a list of ids, not {proved!r}")
         if not proved:
             raise AuthFailedError("", f"the credential for {scheme!r} proves nothing")
         return tuple([Identity(scheme, name) for name in proved])
