@@ -281,7 +281,8 @@ def _cannot_be_put(step: Step) -> bool:
     """Tell whether the tree cannot be asked this.
 
     It does not know which schemes there are, for members may have different
-    plug-ins; and a time to live that is none has no form there.
+    plug-ins; and a time to live or permissions that are none have no form there.
     """
-    is_unknown = any(scheme == UNKNOWN_SCHEME for _, scheme, _ in step.acl)
-    return is_unknown or (step.mode in _WITH_TTL and not 0 < step.ttl_ms <= TTL_MS_MAX)
+    if any(s == UNKNOWN_SCHEME or perms > Permission.ALL for perms, s, _ in step.acl):
+        return True
+    return step.mode in _WITH_TTL and not 0 < step.ttl_ms <= TTL_MS_MAX

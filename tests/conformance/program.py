@@ -5,7 +5,8 @@ Plain values. :mod:`.generate` makes them up; :mod:`.zookeeper` and
 
 Every program lives below a znode of its own, so that one server serves
 thousands. Its paths say so: ``/a`` is below the program's own znode, and ``/`` is
-that znode; ``!/a`` is exactly ``/a``. Anything else is handed over as it is.
+that znode; ``!/a`` is exactly ``/a``, and ``%/a`` is where a quota on the
+program's ``/a`` stands. Anything else is handed over as it is.
 """
 
 from __future__ import annotations
@@ -127,13 +128,11 @@ class Program:
         """Return where a step's path really is."""
         if path.startswith("!"):
             return path[1:]
+        if path.startswith("%"):
+            return f"/zookeeper/quota{self.locate(path[1:])}"
         if path == "/":
             return f"/{self.name}"
         return f"/{self.name}{path}" if path.startswith("/") else path
-
-    def locate_quota(self, path: str) -> str:
-        """Return where the znodes of a quota are."""
-        return f"/zookeeper/quota{self.locate(path)}"
 
     def relate(self, path: str) -> str:
         """Return how a step would say this path; the opposite of :meth:`locate`."""

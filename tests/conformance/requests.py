@@ -177,7 +177,7 @@ _BUILDERS: dict[Name, Callable[[Program, str, Step], Request]] = {
         [_read(program.locate(part.path), part) for part in step.parts]
     ),
     Name.GET_USAGE: lambda program, _, step: kazoo.GetData(
-        f"{program.locate_quota(step.path)}/zookeeper_stats", watcher=False
+        program.locate(f"%{step.path}/zookeeper_stats"), watcher=False
     ),
     Name.MULTI: lambda program, _, step: kazoo.Transaction(
         [request_of(program, part) for part in step.parts]

@@ -10,15 +10,12 @@ import pytest
 from conformance import record
 from conformance.answers import Answer, normalized
 from conformance.comparison import Finding, compare, explain, shrink
-from conformance.differences import DIFFERENCES
 from conformance.generate import generate
 from conformance.live import ask_coordlib
 from conformance.program import Name, Program, Step
 from conformance.server import Ports
 from coordlib.ids import SessionId
 from coordlib.tree import Stat
-
-GUARANTEES = Path(__file__).parents[2] / "docs" / "guarantees.md"
 
 OPEN = Step(Name.OPEN)
 DELETE = Step(Name.DELETE, path="/a/")
@@ -106,11 +103,6 @@ def test_a_recorded_program_is_read_as_it_was(
     record.record(programs, Ports(0, 0))
     [file] = record.SHARDS.iterdir()
     assert record.read_shard(file) == list(zip(programs, answers, strict=True))
-
-
-@pytest.mark.parametrize("name", [difference.name for difference in DIFFERENCES])
-def test_every_difference_that_is_meant_is_documented(name: str) -> None:
-    assert name in GUARANTEES.read_text()
 
 
 def test_a_malformed_path_is_never_merely_missing() -> None:

@@ -108,7 +108,7 @@ class ZooKeeperServer:
         """Do what ZooKeeper's own shell does, ``SetQuotaCommand``."""
         connection = self._open[step.session]
         path = ""
-        for name in self._program.locate_quota(step.path).split("/")[1:]:
+        for name in self._program.locate(f"%{step.path}").split("/")[1:]:
             path += f"/{name}"
             connection.ask(persistent(path, None))
         code = connection.ask(persistent(f"{path}/zookeeper_limits", step.data)).code
