@@ -144,8 +144,29 @@ class _Author:
         ]
 
     def _lapse(self) -> list[Step]:
-        """Let a container or a time to live end."""
-        session, path = self._session(), self._fresh()
+        """Let a container or a time to live end, and see that another does not."""
+        session, kept = self._session(), self._fresh()
+        child = f"{kept}/x"
+        ends = self._ending(session, self._fresh())
+        stays = [Step(Name.EXISTS, session, kept)]
+        match self.random.randrange(3):
+            case 0:
+                # Never used.
+                container = Step(Name.CREATE, session, kept, mode=4)
+                return [container, *ends, *stays]
+            case 1:
+                # At once, or it might be gone before it has a child.
+                parts = (
+                    Step(Name.CREATE, path=kept, mode=5, ttl_ms=1),
+                    Step(Name.CREATE, path=child),
+                )
+                in_use = Step(Name.MULTI, session, parts=parts)
+                unused = [Step(Name.DELETE, session, child)]
+                return [in_use, *ends, *stays, *unused, Step(Name.LAPSE, session, kept)]
+            case _:
+                return ends
+
+    def _ending(self, session: int, path: str) -> list[Step]:
         if self.random.random() < 0.5:
             child = f"{path}/x"
             return [
