@@ -344,9 +344,9 @@ class Ensemble:
         # Whoever is refused and tries again at once must let others run.
         await trio.lowlevel.checkpoint()
         if resume is not None:
-            kept = replica.resume_session(resume.id, resume.password)
+            kept = replica.sessions.resume(resume.id, resume.password)
         else:
-            kept = replica.open_session(self._granted(timeout))
+            kept = replica.sessions.open(self._granted(timeout))
         async with Session(kept, self._check_process, self._authentication) as session:
             if not read_only:
                 await session.wait_connected()
@@ -374,7 +374,7 @@ class Ensemble:
             serving=replica.serving,
             linked=peer.linked,
             sessions=len(replica.tree.sessions()),
-            local_sessions=replica.kept_sessions,
+            local_sessions=len(replica.sessions),
             outstanding=len(replica.outstanding),
             watches=len(replica.subscriptions),
             quotas_exceeded=tuple(replica.tree.quotas_exceeded()),

@@ -96,7 +96,7 @@ class EmbeddedServer:
             await session.aclose()
         else:
             # What the leader proposes when it has heard nothing for too long.
-            await session._replica.close_session(session.id, Cause.EXPIRED).wait()
+            await session._replica.sessions.close(session.id, Cause.EXPIRED).wait()
 
     async def _wait_until_gone(self, path: str) -> Answer:
         for _ in range(_PATIENCE):

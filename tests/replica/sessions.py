@@ -13,7 +13,7 @@ __all__ = ["open_session", "poll", "state_of", "wait_until_gone"]
 
 async def open_session(ensemble: Ensemble, timeout: float = 10.0) -> Session:
     """Open a session that nobody closes."""
-    kept = ensemble._running().open_session(timeout)
+    kept = ensemble._running().sessions.open(timeout)
     session = Session(kept, ensemble._check_process, ensemble._authentication)
     await session.wait_connected()
     return session

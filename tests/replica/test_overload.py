@@ -9,6 +9,7 @@ from trio.testing import MockClock
 
 from coordlib import Config, Create, Limits, OverloadedError, Session
 from coordlib.ids import counter_of
+from coordlib.replica.proposals import Proposals
 from coordlib.replica.wire import Forward
 from coordlib.testing import MemoryEnsemble
 from coordlib.tree import encode_request
@@ -140,15 +141,14 @@ async def test_a_member_that_ignores_its_share_is_cut_off(
 
         last = counter_of(members[3].statistics().last_zxid)
         assert last < MOST + 20
-        assert leader._held_count < MOST + 20
+        assert leader._proposals._count < MOST + 20
         assert 1 not in members[3].statistics().linked or not follower.serving
         # What else it sent is behind a gap, whether or not there is room by now.
-        held = list(leader._held)
-        leader._held.clear()
-        leader._held_count = leader._held_bytes = 0
+        full = leader._proposals
+        leader._proposals = Proposals(leader._offer, leader.config.limits)
         leader.hear(from_follower, Forward(leader.role.epoch, bodies[-1:]))
-        assert not leader._held
-        leader._held.extend(held)
+        assert not leader._proposals
+        leader._proposals = full
         for member in (1, 2):
             members.disks[members[member].member_id].resume()
         await poll(lambda: members[1].statistics().serving)

@@ -7,14 +7,18 @@
                           |
                        deliver --> DataTree --> waiters, watches
 
-* ``replica``: the tree, local sessions and requests; what a leader does for all
+* ``replica``: the tree and requests; the life of it all
+* ``sessions``, ``kept``: the sessions of this process; how long each can be
+  relied on
+* ``reign``: what a leader's replica does for all; with ``expiry``, ``cleaner``:
+  which sessions are overdue, how often to clean up (pure)
+* ``proposals``: what the core is given, and what waits for it
 * ``driver``: carries the core's effects out; time, disk and links go in
 * ``requests``: what has no outcome yet; exactly once
 * ``contact``: heartbeats of sessions and sync, in one exchange
-* ``expiry``: which sessions are overdue (pure)
-* ``subscriptions``: who is told of which change
+* ``subscriptions``, ``ringer``: who is told of which change, and is woken when
+* ``quota_warnings``: soft quotas, in the log
 * ``links``, ``wire``: snapshots in pieces, messages as bytes
-* ``kept``: the sessions of this process: how long each can be relied on
 * ``lifetime``: a member beside a block of code
 * ``waiter``: a slot for one waiting task
 """

@@ -165,7 +165,7 @@ class KeptSession:
     def check(self, now: float) -> None:
         """Look whether it is suspended or lost by now."""
         if self._error is None and now >= self.deadline:
-            self.replica.close_session(self.id, Cause.EXPIRED)
+            self.replica.sessions.close(self.id, Cause.EXPIRED)
             self._finish(SessionState.LOST, _lost, requests=_unanswered)
         elif self._error is None and now >= self._heard + self.timeout / 3:
             self._become(SessionState.SUSPENDED)
@@ -216,12 +216,12 @@ class KeptSession:
         Call :meth:`left` in the end.
         """
         self._finish(SessionState.CLOSED, _closed, requests=None)
-        return self.replica.close_session(self.id, Cause.CLOSED)
+        return self.replica.sessions.close(self.id, Cause.CLOSED)
 
     def abandon(self) -> None:
         """Give it up before it is open."""
         self._finish(SessionState.CLOSED, _closed, requests=None)
-        self.replica.withdraw_session(self)
+        self.replica.sessions.withdraw(self)
 
     def left(self, *, confirmed: bool) -> None:
         """Fail what has no outcome; once confirmed, it will not be applied."""

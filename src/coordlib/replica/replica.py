@@ -1,18 +1,17 @@
-"""The running part: one member's tree, sessions and requests.
+"""The running part: one member's tree and requests, and how it all ends.
 
 Requests of local sessions go to the leader, here or elsewhere, and are
-answered when this replica applies them. The leader's replica also expires
-sessions. The order of transactions is the consensus core's business, reached
-through :mod:`driver`.
+answered when this replica applies them. The sessions themselves are in
+:mod:`.sessions`, what a leader's replica does for all in :mod:`.reign`. The
+order of transactions is the consensus core's business, reached through
+:mod:`.driver`.
 """
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 
 import attrs
 import trio
@@ -20,50 +19,34 @@ import trio
 from coordlib.config import Config
 from coordlib.consensus import Confirmed, Role, RoleChanged, Transaction
 from coordlib.errors import (
-    BadArgumentsError,
-    CoordError,
-    ErrorCode,
     LeadTransferError,
-    OverloadedError,
     ReplicaClosedError,
-    SessionExpiredError,
-    operation_error,
 )
 from coordlib.ids import NO_EPOCH, NO_MEMBER, MemberId, SessionId, Zxid
 from coordlib.storage.interface import LogStore
 from coordlib.transport.interface import UNKNOWN_ENSEMBLE, Hello, Transport
 from coordlib.tree import (
-    CONFIG_PATH,
-    NO_SESSION,
     Applied,
     Captured,
-    Cause,
-    CloseSession,
-    Configure,
     DataTree,
     Identity,
-    OpenSession,
     Operation,
-    Refused,
-    ResumeSession,
     SessionOpened,
-    SessionRecord,
     capture,
-    config_data,
-    encode_request,
     encode_snapshot,
     restore,
     stamp,
 )
 
-from .cleaner import Cleaner
 from .contact import Contact
 from .driver import Driver
-from .expiry import Expiry
-from .kept import SECRET_BYTES, KeptSession, SessionState, closed_error
+from .kept import closed_error
 from .links import Blocking, ReplicaLink
+from .proposals import Proposals
 from .quota_warnings import QuotaWarnings
+from .reign import Reign
 from .requests import Outstanding, Request
+from .sessions import LocalSessions
 from .subscriptions import Subscriptions
 from .waiter import Bell, Waiter
 from .wire import Confirm, Forward, Touch
@@ -132,8 +115,7 @@ class Replica:
         self._store = store
         self._transport = transport
         self._surroundings = surroundings
-        self._kept: dict[SessionId, KeptSession] = {}
-        self._opening: dict[KeptSession, Request] = {}
+        self.sessions = LocalSessions(self, surroundings.entropy)
         # Requests of the replica itself, such as opening a session.
         self._cxid = int.from_bytes(surroundings.entropy(5), "big") << 22
         self._to_apply: deque[Transaction] = deque()
@@ -144,22 +126,14 @@ class Replica:
         # The last epoch that we served in.
         self._served = NO_EPOCH
         self._contact = Contact(trio.current_time())
-        self._expiry: Expiry | None = None
-        self._expiring: set[SessionId] = set()
-        self._cleaner: Cleaner | None = None
+        # While we lead and serve.
+        self._reign: Reign | None = None
+        self._proposals = Proposals(self._offer, config.limits)
         self._quota_warnings = QuotaWarnings()
         # What /zookeeper/config should say, without the version; may be empty.
         self._configuration = configuration
         # Leader: it has to be looked whether it does.
         self._unconfigured = False
-        # Barriers under way: who is told, and the number of its touch.
-        self._barriers: dict[int, tuple[ReplicaLink | None, int]] = {}
-        # Leader: what the core does not take now, in order. It is proposed when
-        # the core takes it again, or dropped when the role ends: then everybody
-        # sends again what has no outcome.
-        self._held: deque[list[bytes]] = deque()
-        self._held_count = self._held_bytes = 0
-        self._cookie = 0
         # Transactions applied since the last snapshot.
         self._applied_since = 0
         self._saving = False
@@ -212,10 +186,7 @@ class Replica:
         self.outstanding.fail_all(closed_error)
         self._contact.fail_all(closed_error)
         self._ready.unpark_all()
-        for session in [*self._kept.values(), *self._opening]:
-            session.ended(None)
-        self._kept.clear()
-        self._opening.clear()
+        self.sessions.end()
 
     def abort(self) -> None:
         """End at once: what is queued anywhere is lost."""
@@ -287,90 +258,6 @@ class Replica:
         self._flush_bell.ring()
         return request
 
-    def open_session(self, timeout: float) -> KeptSession:
-        """Open a session, and keep it alive from the moment it is applied.
-
-        Args:
-          timeout: The session's, in seconds.
-
-        Raises:
-          OverloadedError: Too many requests are without an answer, or too many
-            sessions live here already.
-
-        """
-        nonce = self._surroundings.entropy(SECRET_BYTES)
-        kept = KeptSession(self, nonce, timeout)
-        timeout_ms = round(timeout * 1000)
-        self._ask_for(
-            kept, OpenSession(nonce, self.incarnation, self.member, timeout_ms)
-        )
-        return kept
-
-    def resume_session(self, id: SessionId, nonce: bytes) -> KeptSession:
-        """Go on with a session of an earlier incarnation of this member.
-
-        Raises:
-          OverloadedError: Too many requests are without an answer, or too many
-            sessions live here already.
-
-        """
-        kept = KeptSession(self, nonce, math.inf)
-        self._ask_for(kept, ResumeSession(id, nonce, self.incarnation, self.member))
-        return kept
-
-    def _ask_for(
-        self, kept: KeptSession, operation: OpenSession | ResumeSession
-    ) -> None:
-        if self.outstanding.is_full:
-            raise OverloadedError("", "too many operations of all sessions")
-        most = self.config.limits.sessions_max
-        if len(self._kept) + len(self._opening) >= most:
-            raise OverloadedError("", f"{most} sessions live here, Limits.sessions_max")
-
-        def opened(applied: Applied) -> None:
-            del self._opening[kept]
-            if isinstance(applied.result, SessionOpened):
-                record = self.tree.session(applied.result.session)
-                assert record is not None
-                self._session_found(kept, record, request.sent)
-            else:
-                assert isinstance(applied.result, Refused)
-                kept.refused(partial(_error_of, applied.result))
-
-        request = self.submit(NO_SESSION, self._next_cxid(), operation, None)
-        request.then.append(opened)
-        self._opening[kept] = request
-
-    def _session_found(
-        self, kept: KeptSession, record: SessionRecord, sent: float
-    ) -> None:
-        if record.id in self._kept:
-            kept.refused(_in_use)
-        elif kept.state is SessionState.READ_ONLY:
-            # The ensemble counts its timeout from when the leader applied it,
-            # which is after we sent it.
-            kept.opened(record, sent)
-            self._kept[record.id] = kept
-        else:
-            self.close_session(record.id, Cause.CLOSED)
-
-    def withdraw_session(self, kept: KeptSession) -> None:
-        """Forget a session that is not open yet; close it if it ever will be."""
-        # Without a quorum, each new try would leave one behind.
-        if self.outstanding.withdraw(self._opening[kept]):
-            del self._opening[kept]
-
-    def close_session(self, session: SessionId, cause: Cause) -> Waiter[Applied]:
-        """Have a session closed, however long it takes and whoever waits."""
-        self._kept.pop(session, None)
-        waiter: Waiter[Applied] = Waiter()
-        if self.closed:
-            waiter.fail(closed_error())
-        else:
-            operation = CloseSession(session, cause, self.incarnation)
-            self.submit(NO_SESSION, self._next_cxid(), operation, waiter)
-        return waiter
-
     def sync(self) -> Waiter[None]:
         """Return what resolves when the tree holds all that was acknowledged."""
         if self.closed:
@@ -384,12 +271,8 @@ class Replica:
         """Undo :meth:`sync` for a caller that has gone."""
         self._contact.forget_sync(waiter)
 
-    @property
-    def kept_sessions(self) -> int:
-        """How many sessions live here."""
-        return len(self._kept)
-
-    def _next_cxid(self) -> int:
+    def next_cxid(self) -> int:
+        """Return the number for a request of the replica itself."""
         self._cxid += 1
         return self._cxid
 
@@ -405,50 +288,34 @@ class Replica:
         if not self.serving:
             return
         now = trio.current_time()
-        if self._unconfigured:
-            self._configure()
+        if self._unconfigured and self._reign is not None:
+            self._unconfigured = False
+            self._reign.configure(self._configuration)
         while bodies := self.outstanding.take_unsent(now):
             if self.role.role is Role.LEADING:
-                self._propose(bodies)
+                self.propose(bodies)
             else:
                 self._to_leader(Forward(self.role.epoch, bodies))
         if self._contact.has_syncs:
             self._touch(now)
 
-    def _configure(self) -> None:
-        """Leader: have it noted who the members are, if the tree says otherwise.
-
-        Like an expiry, not among the outstanding requests. If it is lost, the
-        next leader looks again.
-        """
-        self._unconfigured = False
-        data, stat = self.tree.get(CONFIG_PATH)
-        if data != config_data(self._configuration, stat.mzxid):
-            operation = Configure(self._configuration)
-            self._propose([encode_request(NO_SESSION, self._next_cxid(), 0, operation)])
-
-    def _propose(self, requests: list[bytes]) -> None:
+    def propose(self, requests: list[bytes]) -> None:
         """Leader: order these, now or when the core takes them."""
-        if requests and (self._held or not self._offer(requests)):
-            self._held.append(requests)
-            self._held_count += len(requests)
-            self._held_bytes += sum(map(len, requests))
+        self._proposals.add(requests)
+
+    def wall_ms(self) -> int:
+        """Return the milliseconds since 1970, by this machine."""
+        return int(self._surroundings.wall_clock() * 1000)
 
     def _offer(self, requests: list[bytes]) -> bool:
-        time_ms = int(self._surroundings.wall_clock() * 1000)
+        if not self.driver.peer.takes_proposals:
+            return False
+        time_ms = self.wall_ms()
         return self.driver.propose([stamp(request, time_ms) for request in requests])
-
-    def _propose_held(self) -> None:
-        while self._held and self.driver.peer.takes_proposals:
-            if not self._offer(self._held[0]):
-                break
-            proposed = self._held.popleft()
-            self._held_count -= len(proposed)
-            self._held_bytes -= sum(map(len, proposed))
 
     def lead_kept(self) -> None:
         """Propose what was held: the core takes it again."""
-        self._propose_held()
+        self._proposals.offer_held()
 
     def _take_forward(self, link: ReplicaLink, forward: Forward) -> None:
         """Leader: propose these, unless their sender ignores its share.
@@ -460,15 +327,11 @@ class Replica:
         """
         if link.ignored:
             return
-        limits = self.config.limits
-        if (
-            self._held_count >= limits.requests_max
-            or self._held_bytes >= limits.requests_bytes_max
-        ):
+        if self._proposals.is_full:
             link.ignored = True
             self.driver.cut_off(link, "it has too many requests under way")
         else:
-            self._propose(forward.requests)
+            self.propose(forward.requests)
 
     def _to_leader(self, body: Forward | Touch) -> None:
         link = self.driver.links.to(self.role.leader)
@@ -478,7 +341,7 @@ class Replica:
     def _touch(self, now: float) -> None:
         number = self._contact.touch(now)
         if self.role.role is Role.LEADING:
-            self._on_touch(None, Touch(self.role.epoch, number, self.incarnation))
+            self._touched(None, Touch(self.role.epoch, number, self.incarnation))
         else:
             self._to_leader(Touch(self.role.epoch, number, self.incarnation))
 
@@ -488,34 +351,26 @@ class Replica:
         """Take what another replica said, if it is for the present epoch."""
         if isinstance(body, Confirm):
             if link.member == self.role.leader:
-                self._on_confirm(body.number, body.zxid)
+                self.touch_confirmed(body)
         elif self.role.role is Role.LEADING and body.epoch == self.role.epoch:
             if isinstance(body, Touch):
-                self._on_touch(link, body)
+                self._touched(link, body)
             else:
                 self._take_forward(link, body)
 
-    def _on_touch(self, link: ReplicaLink | None, touch: Touch) -> None:
-        """Leader: these sessions live; answer once a quorum says that we lead."""
-        if self._expiry is not None:
-            self._expiry.touch(touch.owner, trio.current_time())
-            self._cookie += 1
-            self._barriers[self._cookie] = (link, touch.number)
-            self.driver.barrier([self._cookie])
+    def _touched(self, link: ReplicaLink | None, touch: Touch) -> None:
+        if self._reign is not None:
+            self._reign.touched(link, touch)
 
     def confirmed(self, confirmed: Confirmed) -> None:
         """Leader: answer touches."""
-        for cookie in confirmed.cookies:
-            link, number = self._barriers.pop(cookie, (None, 0))
-            if link is not None:
-                self.driver.links.send((link.id,), Confirm(number, confirmed.zxid))
-            elif number:
-                self._on_confirm(number, confirmed.zxid)
+        if self._reign is not None:
+            self._reign.confirmed(confirmed)
 
-    def _on_confirm(self, number: int, zxid: Zxid) -> None:
-        if self._contact.confirm(number, zxid, self.tree.zxid):
-            for session in list(self._kept.values()):
-                session.confirmed(self._contact.confirmed)
+    def touch_confirmed(self, answer: Confirm) -> None:
+        """Note that one of our touches was answered."""
+        if self._contact.confirm(answer.number, answer.zxid, self.tree.zxid):
+            self.sessions.confirmed(self._contact.confirmed)
 
     async def _beat_forever(self) -> None:
         """Keep sessions alive, notice their loss; when leading, expire and clean."""
@@ -526,44 +381,13 @@ class Replica:
                 self._touch(now)
                 # A session that ended made room, too.
                 self._flush_bell.ring()
-            for session in list(self._kept.values()):
-                session.check(now)
+            self.sessions.check(now)
             self._quota_warnings.look(self.tree, now)
-            if self._expiry is not None and self.serving:
-                self._expire(self._expiry, now)
-            # What waits to be proposed is more urgent.
-            if self._cleaner is not None and self.serving and not self._held:
-                self._clean(self._cleaner, now)
-
-    def _expire(self, expiry: Expiry, now: float) -> None:
-        overdue = expiry.expired(self.tree.sessions_by_id(), now)
-        closings = [
-            CloseSession(record.id, Cause.EXPIRED, record.owner)
-            for record in map(self.tree.session, overdue)
-            if record is not None and record.id not in self._expiring
-        ]
-        self._expiring.update(closing.session for closing in closings)
-        requests = [
-            encode_request(NO_SESSION, self._next_cxid(), 0, closing)
-            for closing in closings
-        ]
-        # Not among the outstanding requests: those are sent again in the next
-        # epoch, and only the leader of that one may say who is overdue in it.
-        self._propose(requests)
-
-    def _clean(self, cleaner: Cleaner, now: float) -> None:
-        """Propose to delete what nobody needs; refused where that has changed."""
-        count = cleaner.allowance(now)
-        if count:
-            time_ms = int(self._surroundings.wall_clock() * 1000)
-            deletions = self.tree.overdue(count, time_ms)
-            cleaner.cleaned(len(deletions), now)
-            self._propose(
-                [
-                    encode_request(NO_SESSION, self._next_cxid(), 0, deletion)
-                    for deletion in deletions
-                ]
-            )
+            if self._reign is not None:
+                self._reign.expire(now)
+                # What waits to be proposed is more urgent.
+                if not self._proposals:
+                    self._reign.clean(now)
 
     # --- the state machine: called by the driver, in order ---
 
@@ -571,12 +395,8 @@ class Replica:
         """Note the new part; serve once the tree has what the epoch began with."""
         self.role = change
         self.serving = False
-        self._barriers.clear()
-        self._held.clear()
-        self._held_count = self._held_bytes = 0
-        self._expiring.clear()
-        self._expiry = None
-        self._cleaner = None
+        self._proposals.drop_all()
+        self._reign = None
         self._unconfigured = False
         if change.epoch:
             self._ready_at = Zxid(
@@ -590,14 +410,7 @@ class Replica:
         self.serving = True
         if self.role.role is Role.LEADING:
             self._unconfigured = bool(self._configuration)
-            self._expiry = Expiry(
-                trio.current_time(), 5 * self.config.heartbeat_interval
-            )
-            self._cleaner = Cleaner(
-                trio.current_time(),
-                interval=self.config.clean_interval,
-                per_minute_max=self.config.cleaned_per_minute_max,
-            )
+            self._reign = Reign(self)
         # What is unanswered now is in no history: see requests.
         self.outstanding.send_all_again(new_epoch=self.role.epoch != self._served)
         self._served = self.role.epoch
@@ -632,8 +445,7 @@ class Replica:
         if self.outstanding.has_unsent:
             # Each outcome makes room for more.
             self._flush_bell.ring()
-        if self._held:
-            self._propose_held()
+        self._proposals.offer_held()
         if self._applied_since >= self.config.snapshot_interval and not self._saving:
             self._begin_snapshot()
 
@@ -643,9 +455,13 @@ class Replica:
         # Before anybody can read what it changed.
         told = self.subscriptions.fire(applied.events) if applied.events else 0
         if applied.closed:
-            self._session_closed(applied.closed, applied.cause)
+            self.sessions.closed(applied.closed, applied.cause)
+            if self._reign is not None:
+                self._reign.session_closed(applied.closed)
         elif isinstance(applied.result, SessionOpened):
-            self._session_opened(applied.result)
+            self.sessions.opened(applied.result)
+            if self._reign is not None:
+                self._reign.session_opened(applied.result)
         self._applied_since += 1
         # Last: an event is queued before its cause's author is woken.
         self.outstanding.applied(applied)
@@ -655,20 +471,6 @@ class Replica:
         """Return who a session is: nobody, until the ensemble has opened it."""
         record = self.tree.session_by_nonce(nonce)
         return () if record is None else record.identities
-
-    def _session_opened(self, opened: SessionOpened) -> None:
-        # It may be resumed, and so never end as it was about to.
-        self._expiring.discard(opened.session)
-        if opened.session in self._kept and opened.owner != self.incarnation:
-            self._kept.pop(opened.session).vanished()
-        if self._expiry is not None:
-            self._expiry.touch(opened.owner, trio.current_time())
-
-    def _session_closed(self, session: SessionId, cause: Cause | None) -> None:
-        self._expiring.discard(session)
-        kept = self._kept.pop(session, None)
-        if kept is not None:
-            kept.ended(cause)
 
     def capture(self, zxid: Zxid) -> Captured:
         """Return the tree at ``zxid``, applying at once what is delivered."""
@@ -683,10 +485,7 @@ class Replica:
         self.tree.become(staged)
         zxid = Zxid(self.tree.zxid)
         self._applied_since = 0
-        for kept in list(self._kept.values()):
-            record = self.tree.session(kept.id)
-            if record is None or record.owner != self.incarnation:
-                self._kept.pop(kept.id).vanished()
+        self.sessions.installed()
         self.outstanding.restored(self.tree)
         self._contact.release(zxid)
         self.subscriptions.resync(zxid)
@@ -707,14 +506,3 @@ class Replica:
         body = await self._surroundings.blocking(lambda: encode_snapshot(captured))
         await self._store.save_snapshot(zxid, body)
         self._saving = False
-
-
-def _in_use() -> CoordError:
-    return BadArgumentsError("", "the session is in use in this process")
-
-
-def _error_of(refused: Refused) -> CoordError:
-    """Return why a session was not opened."""
-    if refused.code is ErrorCode.SESSION_EXPIRED:
-        return SessionExpiredError("no such session, or another password")
-    return operation_error(refused.code, refused.path, refused.reason)

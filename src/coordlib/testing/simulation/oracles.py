@@ -158,6 +158,14 @@ class Oracles:
                 f"and to {leader}",
             )
 
+    def wiped(self, member: MemberId) -> None:
+        """Forget what a member promised: its new disk knows nothing of it.
+
+        That its promises do not count before it has been synchronised is for
+        other oracles to see.
+        """
+        self._promises = {k: v for k, v in self._promises.items() if k[0] != member}
+
     def _fail(self, oracle: str, process: Process, text: str, image: Image) -> None:
         raise Violation(
             oracle,

@@ -248,6 +248,7 @@ class World:
         if not seat.image.refresh().metadata.seasoned:
             self.kernel.mark("wiped-again")
         seat.image.forget_all()
+        self.oracles.wiped(member)
         seat.disk.wipe()
 
     # --- looking at it ---
