@@ -1,421 +1,344 @@
-"""The tree against a model of a few lines, on random histories."""
+"""The tree does what its model does, through snapshots and restarts.
+
+One machine makes up transactions as members would commit them: several sessions
+with several identities, every operation, right and wrong. Now and then the tree
+is replaced by what a snapshot of it gives, or by what the log since then gives.
+"""
 
 from __future__ import annotations
 
-import copy
+from random import Random
 
 import attrs
-import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import settings, strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from coordlib.errors import ErrorCode
-from coordlib.ids import SessionId
+from coordlib.ids import MemberId, SessionId
+from coordlib.testing.history import Exists, Get, GetChildren, Refusal
+from coordlib.testing.model import TreeModel
 from coordlib.tree import (
-    READ_ACL_UNSAFE,
-    SYSTEM_PATHS,
+    NO_SESSION,
+    OPEN_ACL_UNSAFE,
     Acl,
     AddIdentities,
-    Applied,
     Cause,
     Check,
     CloseSession,
+    Configure,
     Create,
-    Created,
     DataTree,
     Delete,
     DeleteContainer,
-    EventType,
     Identity,
     Multi,
-    MultiRefused,
+    OpenSession,
     Operation,
     Permission,
-    Refused,
-    Result,
+    QuotaLimits,
+    ResumeSession,
     Set,
     SetAcl,
-    Stat,
     SubOperation,
-    SubResult,
     capture,
+    decode_transaction,
+    encode_limits,
+    encode_request,
     encode_snapshot,
+    limits_path,
     restore,
+    stamp,
+    stats_path,
 )
-from tree_world import OWNER, TreeWorld
+from testing.story import read_tree, told
+from tree_world import MEMBER, OWNER
+
+OTHER_OWNER, OTHER_MEMBER = b"incarnation-of-2", MemberId(2)
+
+# So few that operations meet; some are no paths, and some come from numbers.
+PLAIN = ["/a", "/b", "/a/a", "/a/b", "/a/a/a"]
+NUMBERED = ["/s0000000000", "/a/s0000000001", "/s0000000002"]
+ODD = ["/", "x", "/a/", "/a//b", "/b\0", "/zookeeper", "/zookeeper/config"]
+QUOTA = ["/zookeeper/quota/a", "/zookeeper/quota/a/a"]
+QUOTA += [f(path) for path in ("/a", "/a/a") for f in (limits_path, stats_path)]
+
+ANNA, BEN = Identity("digest", "anna:hash"), Identity("plug-in", "ben")
+AT_HOME, SUPER = Identity("ip", "10.0.0.1"), Identity("super", "")
+EVERYBODY = Identity("world", "anyone")
+IDENTITIES = [*[ANNA, BEN, AT_HOME] * 6, SUPER]
+MEANT = [ANNA, BEN, AT_HOME, EVERYBODY, EVERYBODY, Identity("auth", "")]
+MEANT += [Identity("world", "wrong"), Identity("ip", "10.0.0.0/8")]
+DATA = [None, b"", b"x", b"yy", bytes(9)]
 
 
-class NotAllowed(Exception):  # noqa: N818 - what the model says of an operation
-    """An operation is refused with this code."""
+@attrs.frozen
+class Author:
+    """Makes up what sessions ask for.
+
+    Out of a seed, not drawn bit by bit: what goes wrong needs many operations that
+    meet, more than Hypothesis draws.
+    """
+
+    random: Random
+
+    def operation(self) -> Operation:
+        match self.random.randrange(20):
+            case 0 | 1:
+                count = self.random.randrange(5)
+                return Multi(tuple([self.part() for _ in range(count)]))
+            case 2 | 3:
+                return SetAcl(self.path(), self.acl(), self.version())
+            case 4:
+                count = self.random.randrange(3)
+                return AddIdentities(tuple(self.random.choices(IDENTITIES, k=count)))
+            case 5 if self.random.random() < 0.3:
+                return Configure("server.1=a:1:1:participant\n")
+            case _:
+                return self.part()
+
+    def part(self) -> SubOperation:
+        random = self.random
+        match random.randrange(10):
+            case 0 | 1 | 2 | 3:
+                return self.create()
+            case 4 | 5:
+                data = random.choice([*DATA, self.limits()])
+                return Set(self.path(), data, self.version())
+            case 6:
+                return Check(self.path(), self.version(), self.czxid())
+            case _:
+                return Delete(self.path(), self.version(), self.czxid())
+
+    def create(self) -> Create:
+        random = self.random
+        path, data = self.path(), random.choice(DATA)
+        match random.randrange(8):
+            case 0:
+                return Create(path, data, container=True)
+            case 1:
+                return Create(path, data, ttl_ms=random.choice([1, 2, 4, 9, 40]))
+            case 2:
+                prefix = random.choice(["/s", "/a/s", "/a/", "/b/\x01"])
+                is_ephemeral = random.random() < 0.5
+                return Create(prefix, data, sequential=True, ephemeral=is_ephemeral)
+            case 3:
+                return Create(path, data, ephemeral=True, acl=self.acl())
+            case _:
+                return Create(path, data, acl=self.acl())
+
+    def path(self) -> str:
+        luck = self.random.random()
+        odd = ODD + NUMBERED + QUOTA
+        return self.random.choice(PLAIN if luck < 0.8 else odd)
+
+    def acl(self) -> tuple[Acl, ...]:
+        random = self.random
+        if random.random() < 0.4:
+            return OPEN_ACL_UNSAFE
+        if random.random() < 0.5:
+            return (Acl(Permission(random.randrange(32)), EVERYBODY),)
+        count = random.choice([0, 1, 1, 2, 2, 3])
+        permissions = [Permission.ALL, Permission(random.randrange(32))]
+        entries = [
+            Acl(random.choice(permissions), random.choice(MEANT)) for _ in range(count)
+        ]
+        return (*entries, *entries[: random.randrange(2)])
+
+    def version(self) -> int:
+        return self.random.choice([-1, -1, -1, 0, 0, 1, 2])
+
+    def czxid(self) -> int:
+        return self.random.choice([0, 0, 0, 0, 0, 9])
+
+    def limits(self) -> bytes:
+        numbers = self.random.choices([None, None, 1, 2, 3, 5, 12], k=4)
+        return encode_limits(QuotaLimits(*numbers))
 
 
-@attrs.define
-class ModelZnode:
-    data: bytes | None
-    czxid: int
-    mzxid: int
-    pzxid: int
-    ctime: int
-    mtime: int
-    owner: int
-    version: int = 0
-    creates: int = 0
-    deletes: int = 0
-    aversion: int = 0
-    container: bool = False
-    ttl_ms: int = 0
+# How many at one go.
+_OPERATIONS = 25
+seeds = st.integers(0, 1 << 32)
+nonces = st.sampled_from([b"1", b"2", b"3"])
+owners = st.sampled_from([OWNER, OWNER, OTHER_OWNER])
+members = st.sampled_from([MEMBER, MEMBER, OTHER_MEMBER])
+numbers = st.integers(0, 9)
 
 
-class Model:
-    """Znodes in a dict; children are found by looking at every path."""
+class TreeMachine(RuleBasedStateMachine):
+    """A tree and its model, given the same."""
 
     def __init__(self) -> None:
-        self.znodes = {path: ModelZnode(b"", 0, 0, 0, 0, 0, 0) for path in SYSTEM_PATHS}
-        self.znodes["/"].deletes = -1
-        self.znodes["/zookeeper"].deletes = -2
-        self.znodes["/zookeeper/config"].aversion = -1
-        self.events: list[tuple[EventType, str]] = []
+        super().__init__()
+        self.tree, self.model = DataTree(), TreeModel()
+        self.log: list[tuple[int, bytes]] = []
+        self.snapshot = encode_snapshot(capture(self.tree))
+        self.known: list[SessionId] = []
 
-    def children(self, path: str) -> list[str]:
-        prefix = path.rstrip("/") + "/"
-        names = [p[len(prefix) :] for p in self.znodes if p.startswith(prefix)]
-        return [name for name in names if name and "/" not in name]
+    @initialize()
+    def begin(self) -> None:
+        self.open_session(b"1", OWNER, MEMBER, seed=0)
+        self.open_session(b"2", OWNER, MEMBER, seed=1)
 
-    def stat(self, path: str) -> Stat:
-        z = self.znodes[path]
-        return Stat(
-            czxid=z.czxid,
-            mzxid=z.mzxid,
-            pzxid=z.pzxid,
-            ctime=z.ctime,
-            mtime=z.mtime,
-            version=z.version,
-            cversion=z.creates + z.deletes,
-            aversion=z.aversion,
-            ephemeral_owner=SessionId(z.owner),
-            data_length=len(z.data or b""),
-            num_children=len(self.children(path)),
-        )
+    def pick(self, number: int) -> SessionId:
+        """Return a session that there is or was; or the ensemble itself."""
+        return [NO_SESSION, *self.known][number % (len(self.known) + 1)]
 
-    def perform(
-        self, operation: SubOperation, zxid: int, now: int, session: int
-    ) -> SubResult:
-        if isinstance(operation, Create):
-            return self.create(operation, zxid, now, session)
-        z = self.znodes.get(operation.path)
-        if isinstance(operation, Delete) and operation.path in SYSTEM_PATHS:
-            raise NotAllowed(ErrorCode.BAD_ARGUMENTS)
-        if z is None:
-            raise NotAllowed(ErrorCode.NO_NODE)
-        if operation.version not in (-1, z.version):
-            raise NotAllowed(ErrorCode.BAD_VERSION)
-        if isinstance(operation, Check):
-            return None
-        if isinstance(operation, Set):
-            z.data, z.mzxid, z.mtime = operation.data, zxid, now
-            z.version += 1
-            self.events.append((EventType.DATA_CHANGED, operation.path))
-            return self.stat(operation.path)
-        if self.children(operation.path):
-            raise NotAllowed(ErrorCode.NOT_EMPTY)
-        self.delete(operation.path, zxid)
-        return None
+    def commit(self, operation: Operation, session: SessionId, *, again: bool) -> None:
+        """Give both one more transaction, and compare what they make of it."""
+        record = self.tree.session(session)
+        last = 0 if record is None else record.last_cxid
+        request = encode_request(session, last + (not again), 0, operation)
+        zxid = self.tree.zxid + 1
+        payload = stamp(request, 1_000_000 + 2 * zxid)
+        self.log.append((zxid, payload))
+        transaction = decode_transaction(payload)
+        repeats = self.model.repeats(transaction)
+        applied = self.tree.apply(zxid, payload)
+        if repeats:
+            assert applied.duplicate
+            assert not applied.events
+            self.model.zxid = zxid
+            return
+        result = self.model.apply(zxid, transaction)
+        if not isinstance(operation, OpenSession | ResumeSession):
+            assert told(applied.result) == result
+        changes = [(event.kind, event.path, event.cause) for event in applied.events]
+        assert changes == self.model.changes
 
-    def create(self, operation: Create, zxid: int, now: int, session: int) -> SubResult:
-        if operation.ephemeral and not session:
-            raise NotAllowed(ErrorCode.SESSION_EXPIRED)
-        up, _, _ = operation.path.rpartition("/")
-        parent = self.znodes.get(up or "/")
-        if parent is None:
-            raise NotAllowed(ErrorCode.NO_NODE)
-        number = str(parent.creates).zfill(10) if operation.sequential else ""
-        path = operation.path + number
-        if path in self.znodes:
-            raise NotAllowed(ErrorCode.NODE_EXISTS)
-        if parent.owner:
-            raise NotAllowed(ErrorCode.NO_CHILDREN_FOR_EPHEMERALS)
-        owner = session if operation.ephemeral else 0
-        self.znodes[path] = ModelZnode(
-            operation.data,
-            zxid,
-            zxid,
-            zxid,
-            now,
-            now,
-            owner,
-            container=operation.container,
-            ttl_ms=operation.ttl_ms,
-        )
-        parent.creates += 1
-        parent.pzxid = zxid
-        self.events.append((EventType.CREATED, path))
-        return Created(path, self.stat(path))
+    @rule(seed=seeds)
+    def work(self, seed: int) -> None:
+        """Let sessions do this and that."""
+        random = Random(seed)
+        author = Author(random)
+        for _ in range(_OPERATIONS):
+            session = self.pick(random.randrange(10))
+            # The ensemble's own requests are counted elsewhere.
+            again = session != NO_SESSION and random.random() < 0.1
+            self.commit(author.operation(), session, again=again)
 
-    def delete(self, path: str, zxid: int) -> None:
-        parent = self.znodes[path.rpartition("/")[0] or "/"]
-        parent.deletes += 1
-        parent.pzxid = zxid
-        del self.znodes[path]
-        self.events.append((EventType.DELETED, path))
+    @rule(nonce=nonces, owner=owners, member=members, seed=numbers)
+    def open_session(
+        self, nonce: bytes, owner: bytes, member: MemberId, seed: int
+    ) -> None:
+        who = Random(seed).choices(IDENTITIES, k=seed % 3)
+        opening = OpenSession(nonce, owner, member, 10_000, tuple(who))
+        self.commit(opening, NO_SESSION, again=False)
+        record = self.tree.session_by_nonce(nonce)
+        assert record is not None
+        if record.id not in self.known:
+            self.known.append(record.id)
 
-    def clean(self, path: str, zxid: int, now: int, session: int) -> None:
-        """Delete a znode whose time is over; the leader has just looked."""
-        if session:
-            raise NotAllowed(ErrorCode.BAD_ARGUMENTS)
-        z = self.znodes.get(path)
-        if z is None:
-            raise NotAllowed(ErrorCode.NO_NODE)
-        if self.children(path):
-            raise NotAllowed(ErrorCode.NOT_EMPTY)
-        is_old = z.ttl_ms and z.mtime + z.ttl_ms < now
-        if not (is_old or (z.container and z.creates)):
-            raise NotAllowed(ErrorCode.BAD_VERSION)
-        self.delete(path, zxid)
+    @rule(number=numbers, nonce=nonces, owner=owners, member=members)
+    def resume(self, number: int, nonce: bytes, owner: bytes, member: MemberId) -> None:
+        session = self.pick(number)
+        resuming = ResumeSession(session, nonce, owner, member)
+        self.commit(resuming, NO_SESSION, again=False)
 
-    def apply(self, operation: Operation, zxid: int, now: int, session: int) -> object:
-        """Return the result, a refusal as its code."""
-        self.events = []
-        match operation:
-            case Multi(parts):
-                before = copy.deepcopy(self.znodes)
-                results: list[object] = []
-                for index, part in enumerate(parts):
-                    try:
-                        results.append(self.perform(part, zxid, now, session))
-                    except NotAllowed as refusal:
-                        self.znodes, self.events = before, []
-                        return index, refusal.args[0]
-                return results
-            case CloseSession(closing):
-                left = [p for p, z in self.znodes.items() if z.owner == closing]
-                for path in sorted(left):
-                    self.delete(path, zxid)
-                return None
-            case Create() | Delete() | Set() | Check() | DeleteContainer():
-                try:
-                    if not isinstance(operation, DeleteContainer):
-                        return self.perform(operation, zxid, now, session)
-                    self.clean(operation.path, zxid, now, session)
-                except NotAllowed as refusal:
-                    return refusal.args[0]
-                return None
-            case _:
-                raise NotImplementedError
+    @rule(
+        number=numbers,
+        owner=owners,
+        cause=st.sampled_from([Cause.CLOSED, Cause.EXPIRED]),
+    )
+    def close_session(self, number: int, owner: bytes, cause: Cause) -> None:
+        session = self.pick(number)
+        self.commit(CloseSession(session, cause, owner), NO_SESSION, again=False)
+
+    @rule(path=st.sampled_from(PLAIN), seed=numbers)
+    def set_quota(self, path: str, seed: int) -> None:
+        """Make the znodes that a quota consists of, whichever are missing."""
+        limit = Author(Random(seed)).limits()
+        above = "/zookeeper/quota"
+        for name in path.split("/")[1:]:
+            above += f"/{name}"
+            self.commit(Create(above), NO_SESSION, again=False)
+        for operation in (
+            Create(limits_path(path), limit),
+            Set(limits_path(path), limit),
+            Create(stats_path(path)),
+        ):
+            self.commit(operation, NO_SESSION, again=False)
+
+    @rule(number=numbers, wrong=st.sampled_from([0, 0, 0, 1]))
+    def clean(self, number: int, wrong: int) -> None:
+        mortal = [p for p, z in self.tree.znodes().items() if z.ephemeral_owner < 0]
+        path = [*PLAIN, *mortal][-1 - number % (len(mortal) + 1)]
+        znode = self.tree.znodes().get(path)
+        seen = wrong if znode is None else znode.mzxid + wrong
+        self.commit(DeleteContainer(path, seen), NO_SESSION, again=False)
+
+    @rule(seed=seeds)
+    def clean_all_that_may_go(self, seed: int) -> None:
+        self.work(seed)
+        now = 1_000_000 + 2 * self.tree.zxid + 2
+        for deletion in self.tree.overdue(10, now):
+            self.commit(deletion, NO_SESSION, again=False)
+            assert self.tree.exists(deletion.path) is None
+
+    @rule(seed=seeds)
+    def take_a_snapshot(self, seed: int) -> None:
+        self.work(seed)
+        self.snapshot = encode_snapshot(capture(self.tree))
+        self.log.clear()
+
+    @rule(seed=seeds)
+    def restart(self, seed: int) -> None:
+        """Go on with a tree that was read from the snapshot and the log."""
+        self.work(seed)
+        tree = DataTree()
+        restore(tree, self.snapshot)
+        for zxid, payload in self.log:
+            tree.apply(zxid, payload)
+        assert tree.digest() == self.tree.digest()
+        assert encode_snapshot(capture(tree)) == encode_snapshot(capture(self.tree))
+        self.tree = tree
+
+    @invariant()
+    def their_znodes_are_equal(self) -> None:
+        contents = self.model.contents()
+        assert self.tree.znodes().keys() == contents.keys()
+        for path, (exact, acl) in contents.items():
+            assert self.tree.get_nullable(path)[0] == exact
+            assert self.tree.get_acl(path)[0] == acl
+            below = [p for p in contents if p.startswith(path.rstrip("/") + "/")]
+            below = [p for p in below if p != path]
+            assert self.tree.descendants(path) == len(below)
+            assert self.tree.children_number(path) == len(self.tree.get_children(path))
+            for read in (Get(path), Exists(path), GetChildren(path)):
+                assert read_tree(self.tree, read) == self.model.read(read, NO_SESSION)
+        for path in ODD:
+            read = Exists(path)
+            assert read_tree(self.tree, read) == self.model.read(read, NO_SESSION)
+
+    @invariant()
+    def their_sessions_are_equal(self) -> None:
+        assert self.model.sessions() == {
+            record.id: (record.owner, record.last_cxid, record.identities)
+            for record in self.tree.sessions()
+        }
+        contents = self.model.contents()
+        for session in self.model.sessions():
+            own = [
+                path
+                for path in contents
+                if (stat := self.tree.exists(path)) and stat.ephemeral_owner == session
+            ]
+            assert self.tree.ephemerals(session) == sorted(own)
+            for path in contents:
+                refused = self.model.read(Get(path), session)
+                may = self.tree.may(session, path, Permission.READ)
+                assert may is (refused != Refusal(ErrorCode.NO_AUTH))
+
+    @invariant()
+    def siblings_stand_in_line(self) -> None:
+        for path in self.tree.znodes():
+            before = None
+            for name in self.tree.get_children(path):
+                child = f"{path.rstrip('/')}/{name}"
+                assert self.tree.predecessor(child) == before
+                before = child
 
 
-# So few names that operations meet.
-paths = st.sampled_from(["/a", "/b", "/a/a", "/a/b", "/b/a", "/a/a/a", "/"])
-small_data = st.sampled_from([None, b"", b"x", b"yy"])
-some_versions = st.sampled_from([-1, -1, 0, 1, 2])
-sequential = st.builds(
-    Create,
-    st.sampled_from(["/s", "/a/s", "/"]),
-    sequential=st.just(value=True),
-    ephemeral=st.booleans(),
+TestTreeAgainstModel = TreeMachine.TestCase
+TestTreeAgainstModel.settings = settings(
+    max_examples=30, stateful_step_count=30, deadline=None
 )
-numbered = st.sampled_from(["/s0000000000", "/a/s0000000001", "/s0000000002"])
-parts = st.one_of(
-    st.builds(Create, paths, small_data, ephemeral=st.booleans()),
-    st.builds(Create, paths, small_data),
-    st.builds(Create, paths, container=st.just(value=True)),
-    st.builds(Create, paths, ttl_ms=st.integers(1, 9)),
-    sequential,
-    st.builds(Create, numbered),
-    st.builds(Set, paths | numbered, small_data, some_versions),
-    st.builds(Delete, paths | numbered, some_versions),
-    st.builds(Check, paths, some_versions),
-)
-# Sessions are opened first, so their ids are known: 1 and 2.
-operations: st.SearchStrategy[Operation] = st.one_of(
-    parts,
-    parts,
-    st.builds(Multi, st.lists(parts, max_size=5).map(tuple)),
-    st.builds(DeleteContainer, paths, st.just(0)),
-    st.builds(
-        CloseSession,
-        st.sampled_from([SessionId(1), SessionId(2)]),
-        st.just(Cause.CLOSED),
-        st.just(OWNER),
-    ),
-)
-histories = st.lists(st.tuples(operations, st.sampled_from([0, 1, 2])), max_size=25)
-# Beyond the model, which knows no permissions.
-somebody = st.builds(
-    Identity, st.sampled_from(["digest", "auth", "super"]), st.sampled_from(["a:b", ""])
-)
-acls = st.lists(
-    st.builds(Acl, st.integers(0, 31).map(Permission), somebody), max_size=3
-).map(tuple)
-guarded: st.SearchStrategy[Operation] = st.one_of(
-    st.builds(Create, paths, acl=acls),
-    st.builds(SetAcl, paths, acls, some_versions),
-    st.builds(AddIdentities, st.lists(somebody, max_size=2).map(tuple)),
-)
-guarded_histories = st.lists(
-    st.tuples(operations | guarded, st.sampled_from([0, 1, 2])), max_size=25
-)
-damages = st.lists(st.tuples(st.integers(0, 200), st.integers(0, 255)), max_size=25)
-
-
-def plain(result: Result) -> object:
-    """Return a result as the model gives it."""
-    match result:
-        case Refused(code):
-            return code
-        case MultiRefused(refusals, failed_at):
-            return failed_at, refusals[failed_at].code
-        case _:
-            return result
-
-
-def as_seen(tree: DataTree, operation: Operation) -> Operation:
-    """Return a leader's deletion of a znode as it is now."""
-    if not isinstance(operation, DeleteContainer):
-        return operation
-    stat = tree.exists(operation.path)
-    return attrs.evolve(operation, mzxid=stat.mzxid if stat else 0)
-
-
-def assert_equal(tree: DataTree, model: Model) -> None:
-    assert set(tree.znodes()) == set(model.znodes)
-    for path, expected in model.znodes.items():
-        assert tree.get_nullable(path) == (expected.data, model.stat(path))
-        assert tree.get(path)[0] == (expected.data or b"")
-        in_order = sorted(
-            model.children(path),
-            key=lambda n: (model.znodes[f"{path.rstrip('/')}/{n}"].czxid, n),
-        )
-        assert tree.get_children(path) == in_order
-        before = None
-        for name in in_order:
-            child = f"{path.rstrip('/')}/{name}"
-            assert tree.predecessor(child) == before
-            before = child
-
-
-@settings(deadline=None, max_examples=150)
-@given(histories)
-def test_tree_does_what_the_model_does(
-    history: list[tuple[Operation, int]],
-) -> None:
-    world, model = TreeWorld(), Model()
-    live = {int(world.open(b"1")), int(world.open(b"2"))}
-    for drawn, session in history:
-        if session and session not in live:
-            continue
-        operation = as_seen(world.tree, drawn)
-        applied = world.apply(operation, session)
-        now = world.time_of(applied.zxid)
-        expected = model.apply(operation, applied.zxid, now, session)
-        live.discard(applied.closed)
-
-        assert plain(applied.result) == expected
-        assert [(e.kind, e.path) for e in applied.events] == model.events
-        assert {e.zxid for e in applied.events} <= {applied.zxid}
-    assert_equal(world.tree, model)
-
-
-@settings(deadline=None, max_examples=60)
-@given(guarded_histories, st.integers(0, 25))
-def test_same_transactions_give_the_same_outcomes_and_digest(
-    history: list[tuple[Operation, int]], snapshot_at: int
-) -> None:
-    """Of three replicas one was restored from a snapshot on the way.
-
-    Another is asked for its digest all the time, which must not matter.
-    """
-    world, asked, restored = TreeWorld(), DataTree(), DataTree()
-    world.open(b"1")
-    world.open(b"2")
-    for operation, session in history:
-        world.apply(operation, session)
-
-    outcomes: list[list[Applied]] = [[], [], []]
-    source = DataTree()
-    for index, (zxid, payload) in enumerate(world.log):
-        outcomes[0].append(source.apply(zxid, payload))
-        outcomes[1].append(asked.apply(zxid, payload))
-        asked.digest()
-        if index == snapshot_at:
-            restore(restored, encode_snapshot(capture(source)))
-        elif index > snapshot_at:
-            outcomes[2].append(restored.apply(zxid, payload))
-    assert outcomes[0] == outcomes[1]
-    assert outcomes[0][snapshot_at + 1 :] == outcomes[2]
-    assert source.digest() == asked.digest() == world.tree.digest()
-    if len(world.log) > snapshot_at:
-        assert restored.digest() == source.digest()
-        assert encode_snapshot(capture(restored)) == encode_snapshot(capture(source))
-
-
-@settings(deadline=None)
-@given(guarded_histories, damages, st.binary(max_size=60))
-def test_apply_survives_any_bytes(
-    history: list[tuple[Operation, int]], places: list[tuple[int, int]], junk: bytes
-) -> None:
-    world = TreeWorld()
-    world.open(b"1")
-    for operation, session in history:
-        world.apply(operation, session)
-    for (_, payload), (at, bits) in zip(tuple(world.log), places, strict=False):
-        damaged = bytearray(payload)
-        damaged[at % len(damaged)] ^= bits
-        world.apply_payload(bytes(damaged))
-    world.apply_payload(junk)
-
-    copied = DataTree()
-    restore(copied, encode_snapshot(capture(world.tree)))
-    assert copied.digest() == world.tree.digest()
-
-
-@pytest.mark.parametrize(
-    "field",
-    ["czxid", "mzxid", "pzxid", "ctime", "mtime", "version", "creates", "aversion"],
-)
-def test_digest_covers_every_number_of_a_znode(field: str) -> None:
-    trees = [TreeWorld(), TreeWorld(), TreeWorld()]
-    for world in trees:
-        world.create("/a", b"x")
-    znode = trees[2].tree.znodes()["/a"]
-    setattr(znode, field, 99)
-
-    first, second, third = (world.tree.digest() for world in trees)
-    assert first == second != third
-
-
-def test_digest_covers_the_acl_of_a_znode() -> None:
-    trees = [TreeWorld(), TreeWorld()]
-    for world in trees:
-        world.create("/a", b"x")
-    trees[1].tree.znodes()["/a"].acl = READ_ACL_UNSAFE
-
-    assert trees[0].tree.digest() != trees[1].tree.digest()
-
-
-def test_digest_covers_data_owner_and_path() -> None:
-    digests = []
-    for path, data, ephemeral in [
-        ("/a", b"x", False),
-        ("/a", b"y", False),
-        ("/a", b"x", True),
-        ("/b", b"x", False),
-    ]:
-        world = TreeWorld()
-        session = world.open()
-        world.create(path, data, session=session, ephemeral=ephemeral)
-        # The outcome, which would differ too, is forgotten.
-        world.apply(Check("/"), session, acked=2)
-        digests.append(world.tree.digest())
-
-    assert len(set(digests)) == len(digests)
-
-
-def test_digest_covers_the_numbers_of_a_session() -> None:
-    trees = [TreeWorld(), TreeWorld(), TreeWorld(), TreeWorld()]
-    for world in trees:
-        world.open()
-    trees[2].tree.sessions()[0].last_cxid = 1
-    trees[3].tree.sessions()[0].timeout_ms = 1
-
-    digests = [world.tree.digest() for world in trees]
-    assert digests[0] == digests[1]
-    assert len(set(digests)) == 3

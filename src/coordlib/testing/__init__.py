@@ -6,8 +6,9 @@
 * ``simulation``, ``simulate``: ensembles of pure parts from one seed, without trio,
   some hundred simulated hours an hour
 * ``history``: :class:`Recorder`: who called what when, and what came of it
-* ``witness``, ``specification``: :func:`check_history`: a history against the
-  committed log
+* ``model``: the tree as the shortest possible specification
+* ``witness``: :func:`check_history`: a history against the committed log, carried
+  out once more by the model
 * ``linearizability``, ``znode_model``: :func:`linearize`: an order that explains
   a history, of znodes or of your own service
 """

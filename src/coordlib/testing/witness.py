@@ -2,7 +2,7 @@
 
 Every answer says which state it shows, as a zxid, so nothing has to be
 searched for: each write has its place in the log, and each read has its state.
-The log is carried out once more, by :mod:`.specification`, and one sweep over
+The log is carried out once more, by :mod:`.model`, and one sweep over
 time looks at who should have known what. Costs a sort and two passes.
 
 What is trusted is that the log is what the ensemble agreed upon: what is durable
@@ -24,7 +24,7 @@ from coordlib.tree import AddIdentities, Multi, Transaction, decode_transaction
 
 from .ensemble import MemoryEnsemble
 from .history import Call, Exists, Get, GetChildren, Refusal, Sync, Write
-from .specification import Specification
+from .model import TreeModel
 
 __all__ = ["Contradiction", "Rule", "check_history", "committed_log", "decode_log"]
 
@@ -179,7 +179,7 @@ class _Check:
 
     def replay(self, log: Log) -> None:
         """Carry out the log; compare results, and reads with their states."""
-        state = Specification()
+        state = TreeModel()
         sessions = {session for session, _ in self._claims}
         answers = sorted(
             (call for call in self.calls if call.answered), key=lambda call: call.zxid
@@ -201,7 +201,7 @@ class _Check:
         self,
         zxid: int,
         transaction: Transaction,
-        state: Specification,
+        state: TreeModel,
         sessions: set[SessionId],
     ) -> None:
         assert zxid > state.zxid, "a log ascends"
@@ -227,7 +227,7 @@ class _Check:
             detail = f"{format_zxid(zxid)}: {result}, not {call.result}"
             self._report(Rule.OTHER_RESULT, call, detail)
 
-    def _compare_state(self, call: Call, state: Specification) -> None:
+    def _compare_state(self, call: Call, state: TreeModel) -> None:
         """Look at an answer in the state that it should show."""
         if call.zxid != state.zxid:
             self._report(Rule.NO_SUCH_STATE, call, format_zxid(call.zxid))
