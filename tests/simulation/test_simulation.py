@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections import deque
@@ -109,6 +110,23 @@ def test_two_processes_come_to_the_same_sums(
         sums.append(found)
 
     assert sums[0] == sums[1]
+
+
+ENDS_AMID = """
+import os, signal
+from coordlib.testing.simulate import play_all
+for _ in play_all(print, range(100), jobs=2):
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_workers_end_with_the_process_that_asks() -> None:
+    # The workers have its standard output too, so this waits for all of them.
+    play = subprocess.run(
+        [sys.executable, "-c", ENDS_AMID], capture_output=True, timeout=60, check=False
+    )
+
+    assert play.returncode == -signal.SIGKILL
 
 
 def test_the_command_tells_a_story(capsys: pytest.CaptureFixture[str]) -> None:

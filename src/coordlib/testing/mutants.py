@@ -8,7 +8,9 @@ oracle objects. Exits with 1 if a mutant outlives all of its seeds.
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -27,20 +29,26 @@ __all__ = ["Verdict", "kill", "main"]
 
 _PACKAGE = Path(coordlib.__file__).parent
 
-# Runs in the copy: prints the number of seeds, then who objects.
-_PLAY = """
-import sys
+# A mutant that runs for ever is as dead as one that an oracle objects to: so much
+# time of a processor is enough for any seed, and the signal ends the process.
+_SECONDS_PER_SEED = 60
+
+# Runs in the copy: prints the number of each seed, then who objects. Ends with
+# the process that waits for it, or as soon as one seed runs for ever.
+_PLAY = f"""
+import os, signal, sys
 from coordlib.testing.simulation import simulate
-first, seeds, seconds = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
-for played in range(1, seeds + 1):
-    outcome = simulate(first + played - 1, seconds=seconds)
+parent, seeds, seconds = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
+for seed in range(seeds):
+    if os.getppid() != parent:
+        break
+    print(seed + 1, flush=True)
+    signal.setitimer(signal.ITIMER_VIRTUAL, {_SECONDS_PER_SEED})
+    outcome = simulate(seed, seconds=seconds)
     if outcome.violation:
-        print(played, outcome.oracle)
+        print(outcome.oracle)
         break
 """
-
-# A mutant that runs for ever is as dead as one that an oracle objects to.
-_SECONDS_PER_SEED = 30.0
 
 
 @attrs.frozen
@@ -75,23 +83,23 @@ def kill(mutant: Mutant, *, seeds: int, seconds: float = 10.0) -> Verdict:
         copy = Path(directory, _PACKAGE.name)
         shutil.copytree(_PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
         _apply(mutant, copy)
-        command = [sys.executable, "-c", _PLAY, "0", str(seeds), str(seconds)]
-        try:
-            play = subprocess.run(
-                command,
-                cwd=directory,
-                env={"PYTHONPATH": directory},
-                capture_output=True,
-                text=True,
-                timeout=seeds * _SECONDS_PER_SEED,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            return Verdict(mutant, seeds, "endless")
+        me = str(os.getpid())
+        play = subprocess.run(
+            [sys.executable, "-c", _PLAY, me, str(seeds), str(seconds)],
+            cwd=directory,
+            env={"PYTHONPATH": directory},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    printed = play.stdout.split()
+    if play.returncode == -signal.SIGVTALRM:
+        return Verdict(mutant, int(printed[-1]), "endless")
     if play.returncode:
         return Verdict(mutant, 1, "does not run")
-    played, _, oracle = play.stdout.strip().partition(" ")
-    return Verdict(mutant, int(played or 0), oracle)
+    if not printed or printed[-1].isdigit():
+        return Verdict(mutant, 0, "")
+    return Verdict(mutant, int(printed[-2]), printed[-1])
 
 
 def _apply(mutant: Mutant, package: Path) -> None:

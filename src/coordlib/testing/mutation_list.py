@@ -406,9 +406,9 @@ MUTANTS: tuple[Mutant, ...] = (
     *_in(
         "replica/requests.py",
         (
-            "look for no outcome in a snapshot",
-            "            if outcome is not None:",
-            "            if False:",
+            "take every request for one that a snapshot has answered",
+            "if record is None or request.cxid > record.last_cxid:",
+            "if record is None:",
         ),
         (
             "send nothing again after a change of leader",

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import signal
 import sys
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from threading import Thread
 from typing import TextIO
 
 import attrs
@@ -187,8 +190,25 @@ def play_all(
         yield from map(play, seeds)
     else:
         # Forked ones would inherit whatever threads the caller has.
-        with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
+        spawn = get_context("spawn")
+        with ProcessPoolExecutor(jobs, spawn, _begin_to_work) as pool:
             yield from pool.map(play, seeds, chunksize=4)
+
+
+def _begin_to_work() -> None:
+    """End at once when the process that asks is interrupted or killed.
+
+    By itself a worker plays on then, and at last waits for more for ever.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    assert parent is not None, "this is no worker"
+    parent.join()
+    os._exit(1)
 
 
 def _shortened(timeline: Iterable[str]) -> list[str]:

@@ -58,6 +58,10 @@ def isolate_leader(strike: Strike) -> None:
         leader.dies_before = strike.random.choice(["Cut", ""])
         leader.dies_writing = EntryKind.CUT
     _cut(strike, "isolate_leader", pairs, duration)
+    # Clients come to it, above all while it may be the leader no more.
+    for _ in range(20):
+        moment = silence * strike.random.uniform(0.9, 1.3)
+        strike.later(round(moment * SECOND), leader.visit)
 
 
 def split(strike: Strike) -> None:

@@ -135,6 +135,8 @@ class Process:
         self.store = open_store(self)
         self.service = Service(self)
         self.reign = Reign(self)
+        last = recovered.records[-1][0] if recovered.records else recovered.base
+        self.reign.log(0, last)
         self.peer = Peer(
             self.member,
             self.voters,
@@ -158,6 +160,10 @@ class Process:
     def resume(self) -> None:
         """Go on after a pause: what waited happens now, in order."""
         self.paused = False
+        if self.gone:
+            return
+        # Clients may come before the network and the timers do.
+        self.visit()
         role = self.role
         if role.role is Role.LEADING and 0 < role.epoch < self.oracles.newest_epoch:
             self.kernel.mark("leader.woke-deposed")
@@ -165,6 +171,11 @@ class Process:
         self.deferred.clear()
         for do in waiting:
             self.kernel.after(0, self, do)
+
+    def visit(self) -> None:
+        """Ask what is committed, as clients may at the worst of moments."""
+        if self.service.serving and not (self.gone or self.paused):
+            self.service.touch(self.clock.now())
 
     # --- links ---
 
@@ -214,6 +225,20 @@ class Process:
         """See ``NetworkUser``."""
         self._forget(end)
 
+    def hang_up(self, member: MemberId, pause: int) -> None:
+        """Close the link to a member, behind what was sent over it; be deaf for it."""
+        end, direction = self.link_to(member), (member, self.member)
+        if end is not None and end.is_open and not self.network.is_cut(*direction):
+            self.network.close(end)
+            self.network.cut(*direction)
+            self._forget(end)
+            self.kernel.after(pause, None, partial(self._hear_again, direction))
+
+    def _hear_again(self, direction: tuple[MemberId, MemberId]) -> None:
+        # In the end it is decided otherwise who hears whom.
+        if self.kernel.is_odd:
+            self.network.heal(*direction)
+
     def _forget(self, end: End) -> None:
         if self.links.pop(end.number, None) is None:
             return
@@ -239,6 +264,7 @@ class Process:
         else:
             self.peer.receive(end.number, (body,), self.clock.now())
             self.carry_out()
+            self.reign.check_commit(self.durable_io)
 
     def _receive_piece(self, end: End, piece: SnapshotPiece) -> None:
         self.peer.heard(end.number, self.clock.now())
@@ -262,6 +288,7 @@ class Process:
             self._send(self._gated.popleft())
         self.peer.persisted(io, self.clock.now())
         self.carry_out()
+        self.reign.check_commit(io)
         self.service.durable(io)
 
     def writing(self, kinds: AbstractSet[int]) -> bool:
@@ -367,6 +394,7 @@ class Process:
                     self._gated.append(effect)
             case Append(io, transactions):
                 self.oracles.appended(self, transactions)
+                self.reign.log(io, transactions[-1][0])
                 kind = EntryKind.TRANSACTION
                 self._write(io, [(kind, zxid, body) for zxid, body in transactions])
             case Deliver(transactions):
@@ -375,11 +403,13 @@ class Process:
             case Confirmed():
                 self.service.confirmed(effect)
             case Cut(io, zxid):
+                self.reign.log(io, zxid)
                 self._write(io, [(EntryKind.CUT, zxid, b"")])
             case SaveMetadata(io, metadata):
                 self._write(io, [(EntryKind.META, 0, encode_metadata(metadata))])
             case InstallSnapshot(io, zxid, body):
                 self._install()
+                self.reign.log(io, zxid)
                 self._write(io, [(EntryKind.BASE, zxid, body)])
             case SendSnapshot(link, zxid):
                 self._send_snapshot(link, zxid)
@@ -398,6 +428,8 @@ class Process:
         self.oracles.leaving(self, effect)
         if isinstance(message, NewLeader | Truncate):
             self._note_plan(effect.links[0], message)
+            if isinstance(message, NewLeader):
+                self.reign.offer(effect.links[0], message.epoch)
         if isinstance(message, Notification) and message.vote is not None:
             message = self._exaggerated(message, message.vote)
         elif isinstance(message, Ping):

@@ -144,16 +144,20 @@ def pause(strike: Strike) -> None:
     """A process stands still, as under SIGSTOP or a long collection."""
     process = strike.some_process()
     if process is not None:
-        _pause(strike, process, "pause", strike.duration())
+        duration = strike.duration()
+        if process is strike.world.leader() or chance(strike.random, 0.3):
+            pause_leader(strike, "pause")
+        else:
+            _pause(strike, process, "pause", duration)
 
 
-def pause_leader(strike: Strike) -> None:
+def pause_leader(strike: Strike, name: str = "pause_leader") -> None:
     """The leader stands still for long enough to be replaced, or nearly."""
     leader = strike.world.leader()
     if leader is not None:
         silence = strike.world.profile.settings.silence_timeout
         duration = round(strike.random.uniform(0.5, 3.0) * silence * SECOND)
-        _pause(strike, leader, "pause_leader", duration)
+        _pause(strike, leader, name, duration)
 
 
 def transfer_lead(strike: Strike) -> None:

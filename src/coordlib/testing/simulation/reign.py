@@ -2,17 +2,20 @@
 
 The core keeps books of its own about who is silent. These are others, kept in
 heartbeats of the same process: a pause, a slow clock or a late timer delays
-both alike. The bounds are wide; that it happens at all is the point.
+both alike. The bounds are wide; that it happens at all is the point. What it
+has to commit is exact: whatever a quorum's answers cover by now.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import attrs
 
-from coordlib.consensus import FollowerInfo, Notification, Role
+from coordlib.consensus import Ack, AckNewLeader, FollowerInfo, Notification, Role
+from coordlib.ids import MemberId, epoch_of, format_zxid
 from coordlib.replica.wire import Body
 
 from .kernel import Violation
@@ -43,14 +46,70 @@ class Reign:
     _alone: int = attrs.field(default=0, init=False)
     _stalled: int = attrs.field(default=0, init=False)
     _durable_io: int = attrs.field(default=0, init=False)
+    # The end of the log, and the writes that are to make it durable.
+    _logged: int = attrs.field(default=0, init=False)
+    _writes: deque[tuple[int, int]] = attrs.field(factory=deque, init=False)
+    _own_acked: int = attrs.field(default=0, init=False)
+    # By link: the epoch and the end of what NEWLEADER ended, and up to where
+    # the learner has acknowledged, once it has acknowledged that.
+    _offered: dict[int, tuple[int, int]] = attrs.field(factory=dict, init=False)
+    _acked: dict[int, int] = attrs.field(factory=dict, init=False)
 
     def hear(self, link: int, body: Body) -> None:
         """Note what arrived over a link."""
         self._silent.pop(link, None)
-        if isinstance(body, FollowerInfo):
-            self._following[link] = None
-        elif isinstance(body, Notification) and body.leader != self.process.member:
-            self._following.pop(link, None)
+        match body:
+            case FollowerInfo():
+                self._following[link] = None
+                self._forget_acks(link)
+            case Notification(leader=leader) if leader != self.process.member:
+                self._following.pop(link, None)
+                self._forget_acks(link)
+            case AckNewLeader(epoch) if link in self._offered:
+                offered, level = self._offered[link]
+                if offered == epoch:
+                    self._acked[link] = level
+            case Ack(epoch, zxid) if link in self._acked:
+                if self._offered[link][0] == epoch:
+                    self._acked[link] = max(self._acked[link], zxid)
+            case _:
+                pass
+
+    def _forget_acks(self, link: int) -> None:
+        self._offered.pop(link, None)
+        self._acked.pop(link, None)
+
+    def log(self, io: int, last: int) -> None:
+        """Note where the log ends once this write is durable."""
+        self._logged = last
+        self._writes.append((io, last))
+
+    def offer(self, link: int, epoch: int) -> None:
+        """Note that a learner is level with the log once it says so."""
+        self._acked.pop(link, None)
+        self._offered[link] = epoch, self._logged
+
+    def check_commit(self, durable_io: int) -> None:
+        """What a quorum has acknowledged to its leader is delivered by now."""
+        while self._writes and self._writes[0][0] <= durable_io:
+            self._own_acked = self._writes.popleft()[1]
+        process, acked = self.process, dict[MemberId, int]()
+        epoch = process.role.epoch
+        if process.role.role is not Role.LEADING or not epoch:
+            return
+        acked[process.member] = self._own_acked
+        for link, zxid in self._acked.items():
+            end = process.links.get(link)
+            if end is not None and self._offered[link][0] == epoch:
+                acked[end.other.user.member] = zxid
+        highest_first = sorted((acked.get(m, 0) for m in process.voters), reverse=True)
+        reached = highest_first[len(process.voters) // 2]
+        if process.tree.zxid < reached and epoch_of(reached) == epoch:
+            self._fail(
+                "late-commit",
+                f"leads and delivered {format_zxid(process.tree.zxid)}, but a quorum "
+                f"has acknowledged {format_zxid(reached)}",
+            )
 
     def ping(self, links: Iterable[int]) -> None:
         """Note whom the core takes for its followers."""

@@ -78,6 +78,7 @@ class Service:
       serving: The tree has what the epoch began with.
       saving: A snapshot is being kept.
       quiet: Clients ask for nothing more.
+      hangs_up: The link to the leader breaks as soon as requests were sent over it.
 
     """
 
@@ -87,6 +88,7 @@ class Service:
     serving: bool = attrs.field(default=False, init=False)
     saving: bool = attrs.field(default=False, init=False)
     quiet: bool = attrs.field(default=False, init=False)
+    hangs_up: bool = attrs.field(default=False, init=False)
     kept: dict[SessionId, Kept] = attrs.field(factory=dict, init=False)
     workers: list[Worker] = attrs.field(factory=list, init=False)
     watcher: Watcher = attrs.field(init=False)
@@ -240,8 +242,12 @@ class Service:
             else:
                 self._to_leader(Forward(process.role.epoch, bodies))
         if self.contact.has_syncs:
-            self._touch(now)
+            self.touch(now)
         self._end_syncs()
+        if self.hangs_up:
+            self.hangs_up = False
+            pause = process.clock.random.randrange(20_000, 400_000)
+            process.hang_up(process.role.leader, pause)
 
     def _propose(self, requests: list[bytes]) -> None:
         if self.process.kernel.oddly("service.proposes-twice", 0.02):
@@ -276,7 +282,7 @@ class Service:
         self.process.reign.beat()
         now = self.process.clock.now()
         if self.serving and not self.process.kernel.oddly("service.skips-a-touch"):
-            self._touch(now)
+            self.touch(now)
         if self.process.kernel.oddly("clock.wall-jumps", 0.1):
             self.process.clock.wall_offset *= -1
         for kept in list(self.kept.values()):
@@ -296,7 +302,8 @@ class Service:
         self.outstanding.end_session(kept.id, _expired)
         kept.worker.lost()
 
-    def _touch(self, now: float) -> None:
+    def touch(self, now: float) -> None:
+        """Let the ensemble hear of the sessions, and ask what is committed."""
         process = self.process
         touch = Touch(process.role.epoch, self.contact.touch(now), process.incarnation)
         process.oracles.touched(process, touch.number)

@@ -151,6 +151,11 @@ class Worker:
         elif oddly("worker.asks-for-much", 0.05):
             self.flood(20)
             self._ask(more=True)
+        elif oddly("worker.asks-and-loses-touch", 0.02):
+            # Its outcomes may then come with a snapshot.
+            self.service.hangs_up = True
+            self.flood(20)
+            self._ask(more=True)
         else:
             self._ask(more=True)
 
