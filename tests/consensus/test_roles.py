@@ -62,11 +62,15 @@ E = TypeVar("E")
 
 
 def make_peer(
-    me: MemberId, *log: Zxid, metadata: Metadata = OLD, applied: Zxid = NO_ZXID
+    me: MemberId,
+    *log: Zxid,
+    metadata: Metadata = OLD,
+    applied: Zxid = NO_ZXID,
+    voters: int = 3,
 ) -> Peer:
     peer = Peer(
         me,
-        frozenset({ONE, TWO, THREE}),
+        frozenset(map(MemberId, range(1, voters + 1))),
         metadata=metadata,
         history=History.recovered(0, [(z, b"%d" % z) for z in log]),
         applied=applied,
@@ -355,6 +359,32 @@ def test_a_frozen_leader_does_not_keep_others_from_choosing_another() -> None:
     say(peer, ONE, looking(ONE, Z[1]))
 
     peer.on_deadline(1.0)
+
+    assert of(peer.drain(), RoleChanged)[-1] == RoleChanged(Role.LEADING, NO_EPOCH, TWO)
+
+
+def test_who_only_greets_is_not_followed_again_when_others_are_silent() -> None:
+    """3 has the best history and a disk that stalls: all it says is its greeting.
+
+    4 is linked and says nothing, so nobody decides before silent voters are
+    waited for no longer, and then 2 chose 3 again, for ever.
+    """
+    four = MemberId(4)
+    peer = make_peer(TWO, Z[1], voters=5)
+    for member, link in {**LINK_TO, four: 14}.items():
+        if member != TWO:
+            peer.link_up(link, member, 0.0)
+    say(peer, ONE, looking(ONE, Z[1]))
+    say(peer, THREE, looking(THREE, Z[9]))
+    peer.on_deadline(0.1)
+    assert of(peer.drain(), RoleChanged)[-1].leader == THREE
+    peer.on_deadline(1.1)
+    peer.link_down(LINK_TO[THREE], 1.1)
+    peer.link_up(23, THREE, 1.1)
+    peer.receive(23, [looking(THREE, Z[9])], 1.1)
+    peer.drain()
+
+    peer.on_deadline(1.21)
 
     assert of(peer.drain(), RoleChanged)[-1] == RoleChanged(Role.LEADING, NO_EPOCH, TWO)
 

@@ -31,8 +31,11 @@ class Looking:
     """The role without a leader.
 
     Attributes:
-      avoid: A member that did not answer when we followed it; until silent
-        voters are waited for no longer, somebody else is preferred.
+      avoid: A member that did not answer when we followed it. Somebody else is
+        preferred, also when silent voters are waited for no longer: it may greet
+        again over each new link, with the best history of all, and do nothing
+        else, as one whose disk stalls. Only one that leads already is then tried
+        once more.
       preferred: Whom the last leader named as its successor. Better than its
         equals, and not waited for.
 
@@ -70,9 +73,9 @@ class Looking:
         if now >= self._deadline:
             if not self._waiting:
                 self.core.remind(self.core.link_of)
+                self.avoid = None
             self._waiting = False
             self._deadline = now + self.core.settings.silence_timeout
-            self.avoid = None
 
     def decide(self) -> Decision:
         """Choose, if the facts allow it."""
@@ -82,7 +85,7 @@ class Looking:
             for member, notification in core.notified.items()
             if notification.role is Role.LEADING
             and notification.epoch
-            and member != self.avoid
+            and (member != self.avoid or not self._waiting)
         ]
         if leaders:
             return max(leaders)[1]
