@@ -13,6 +13,7 @@ import time
 
 from .generate import STEPS, generate
 from .live import Report, compare_live
+from .new_tree import NEW_TREE
 from .record import record
 from .server import is_installed, running_servers
 
@@ -46,7 +47,7 @@ def main() -> int:
 
     with running_servers() as ports:
         if arguments.record:
-            record(programs, ports)
+            record([NEW_TREE, *programs], ports)
             return 0
         report = compare_live(programs, ports, jobs=arguments.jobs, progress=progress)
     print(file=sys.stderr)
