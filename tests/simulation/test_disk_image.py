@@ -90,11 +90,11 @@ def test_epochs_only_grow(log: Log, image: Image, accepted: int, current: int) -
 
 @pytest.mark.usefixtures("log")
 def test_what_rotted_remembers_nothing_but_is_known(disk: Disk, image: Image) -> None:
-    number, last_at = image.last_record
+    number, end = image.end
     before = image.remembers
 
     image.damage = segment_name(number)
-    disk.names[segment_name(number)].flip(last_at - 1, 0)
+    disk.names[segment_name(number)].flip(end - 1, 0)
 
     assert (before, image.remembers) == (True, False)
     assert image.holds(FIRST, b"abc")

@@ -91,19 +91,29 @@ def path(tmp_path: Path) -> Path:
 def start_of_last_record(path: Path) -> int:
     """Return its offset in the last segment, whose records are equally long."""
     content = (path / LAST_SEGMENT).read_bytes()
-    return content.rindex(b"\xc0\x1d")
+    return content.rindex(b"\xc0\x1d\x01")
 
 
-def test_every_torn_end_of_the_last_record_is_cut_off(path: Path) -> None:
+def start_of_last_seal(path: Path) -> int:
+    """Return its offset in the last segment, which ends with it."""
+    return (path / LAST_SEGMENT).read_bytes().rindex(b"\xc0\x1d\x05")
+
+
+def test_every_torn_end_of_the_last_batch_is_cut_off(path: Path) -> None:
     image, whole, begin = read_image(path), read(path), start_of_last_record(path)
-    content = dict(image)[LAST_SEGMENT]
+    content, seal = dict(image)[LAST_SEGMENT], start_of_last_seal(path)
     for end in range(begin, len(content)):
         write_image(replaced(image, LAST_SEGMENT, content[:end]), path)
+        wanted = whole.records if end >= seal else whole.records[:-1]
 
-        assert read(path).records == whole.records[:-1]
-        assert (path / LAST_SEGMENT).stat().st_size == begin
+        assert read(path).records == wanted
+        mended = (path / LAST_SEGMENT).read_bytes()
+        if end >= seal:
+            assert mended == content
+        assert read(path).records == wanted
+        assert (path / LAST_SEGMENT).read_bytes() == mended, "sealed anew"
         write(path, *transactions(9))
-        assert read(path).records == [*whole.records[:-1], (9, b"t9")]
+        assert read(path).records == [*wanted, (9, b"t9")]
 
 
 @pytest.mark.parametrize("tail", [b"\x00" * 100, b"\xc0", b"\xc0\x1d" * 50, b"x" * 27])
@@ -116,28 +126,26 @@ def test_garbage_at_the_end_is_cut_off(path: Path, tail: bytes) -> None:
 
 
 def expected_after_flip(
-    name: str, offset: int, whole: Recovered, last_record: int
+    name: str, offset: int, whole: Recovered, last_seal: int
 ) -> Recovered | None:
     """Return what may be recovered; ``None`` if it must be refused."""
     if name == snapshot_name(2):
         return whole  # The newer one is in use.
     if name == snapshot_name(3):
         return Recovered(whole.meta, 0, whole.records, (2, b"s2"))
-    if name == LAST_SEGMENT and offset >= last_record:
-        return Recovered(whole.meta, 0, whole.records[:-1], whole.snapshot)
+    if name == LAST_SEGMENT and offset >= last_seal:
+        return whole  # The records are good, so it is written anew.
     return None
 
 
 @pytest.mark.parametrize("mask", [0x01, 0x80, 0xFF])
-def test_every_flipped_byte_is_refused_or_costs_the_last_record(
-    path: Path, mask: int
-) -> None:
-    image, whole, last_record = read_image(path), read(path), start_of_last_record(path)
+def test_every_flipped_byte_is_refused_or_mended(path: Path, mask: int) -> None:
+    image, whole, last_seal = read_image(path), read(path), start_of_last_seal(path)
     for name, content in image:
         for offset in range(len(content)):
             damaged = flipped(image, name, offset, mask)
             write_image(damaged, path)
-            wanted = expected_after_flip(name, offset, whole, last_record)
+            wanted = expected_after_flip(name, offset, whole, last_seal)
             version = name.startswith("snapshot") and 8 <= offset < 10
             try:
                 recovered = read(path)
@@ -150,10 +158,10 @@ def test_every_flipped_byte_is_refused_or_costs_the_last_record(
 
 def test_damage_says_where_it_is(path: Path) -> None:
     begin = start_of_last_record(path)
-    size = (path / LAST_SEGMENT).stat().st_size - begin
+    size = start_of_last_seal(path) - begin
     write_image(flipped(read_image(path), LAST_SEGMENT, begin - 1, 1), path)
 
-    with pytest.raises(CorruptLogError, match="with a good record") as caught:
+    with pytest.raises(CorruptLogError, match="with a good seal") as caught:
         read(path)
 
     assert caught.value.file == LAST_SEGMENT
@@ -164,7 +172,7 @@ def test_a_torn_payload_that_holds_a_log_is_still_torn(path: Path) -> None:
     whole = read(path)
     copy = (path / LAST_SEGMENT).read_bytes()
     write(path, (EntryKind.TRANSACTION, 7, copy * 2))
-    torn = (path / LAST_SEGMENT).read_bytes()[:-1]
+    torn = (path / LAST_SEGMENT).read_bytes()[: start_of_last_seal(path) - 1]
     write_image(replaced(read_image(path), LAST_SEGMENT, torn), path)
 
     assert read(path) == whole
@@ -173,7 +181,7 @@ def test_a_torn_payload_that_holds_a_log_is_still_torn(path: Path) -> None:
 def test_a_good_record_in_a_wrong_place_does_not_count(path: Path) -> None:
     begin = start_of_last_record(path)
     content = (path / LAST_SEGMENT).read_bytes()
-    size = len(content) - begin
+    size = start_of_last_seal(path) - begin
     # The one before it, written once more in its place.
     content = content[:begin] + content[begin - size : begin] + content[begin:]
     write_image(replaced(read_image(path), LAST_SEGMENT, content), path)
@@ -182,11 +190,12 @@ def test_a_good_record_in_a_wrong_place_does_not_count(path: Path) -> None:
 
 
 def test_a_record_of_another_history_is_refused(path: Path, tmp_path: Path) -> None:
-    image, begin = read_image(path), start_of_last_record(path)
-    ours = dict(image)[LAST_SEGMENT]
-    other = tmp_path / "other"
-    write_image(replaced(image, LAST_SEGMENT, ours[:begin]), other)
-    write(other, (EntryKind.TRANSACTION, 6, b"T6"), *transactions(7))
+    image, other = read_image(path), tmp_path / "other"
+    write_image(image, other)
+    write(path, *transactions(7))
+    ours = (path / LAST_SEGMENT).read_bytes()
+    write(other, (EntryKind.TRANSACTION, 7, b"T7"))
+    write(other, *transactions(8))
     theirs = (other / LAST_SEGMENT).read_bytes()
     mixed = ours + theirs[len(ours) :]
     write_image(replaced(image, LAST_SEGMENT, mixed), path)
@@ -209,11 +218,15 @@ def test_damage_in_an_earlier_segment_is_refused_even_at_its_end(path: Path) -> 
 def test_an_earlier_segment_that_lost_whole_records_is_refused(path: Path) -> None:
     name = segment_name(2)
     content = (path / name).read_bytes()
-    shorter = content[: content.rindex(b"\xc0\x1d")]
-    write_image(replaced(read_image(path), name, shorter), path)
+    image = read_image(path)
+    for begin, found in (
+        (content.index(b"\xc0\x1d"), "does not follow the one before"),
+        (content.rindex(b"\xc0\x1d"), "the last seal is missing"),
+    ):
+        write_image(replaced(image, name, content[:begin]), path)
 
-    with pytest.raises(CorruptLogError, match="does not follow the one before"):
-        read(path)
+        with pytest.raises(CorruptLogError, match=found):
+            read(path)
 
 
 def test_a_missing_segment_in_the_middle_is_refused(path: Path) -> None:

@@ -275,12 +275,15 @@ class Directory:
             rest = rest[written:]
         self._system.sync(fd)
 
-    def truncate(self, name: str, size: int) -> None:
-        """Cut a file to ``size`` bytes, durably."""
-        fd = self._system.open(name, os.O_WRONLY | _FLAGS, dir_fd=self._fd)
+    def mend(self, name: str, size: int, end: bytes) -> None:
+        """Cut a file to ``size`` bytes, then give it another end, durably."""
+        fd = self.open_end(name)
         try:
             self._system.truncate(fd, size)
+            # Before the end is written: what was there must not come back beside it.
             self._system.sync(fd)
+            if end:
+                self.append(fd, end)
         finally:
             self.close_file(fd)
 

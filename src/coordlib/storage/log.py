@@ -13,7 +13,7 @@ import attrs
 from .directory import Directory, segment_name, snapshot_name, temporary_name
 from .history import Course, cut_refused
 from .interface import Entry, EntryKind
-from .record import Identity, SegmentHead, encode_record
+from .record import Identity, SegmentHead, encode_record, encode_seal
 from .snapshot import encode_snapshot
 
 __all__ = ["Bounds", "Log", "Position"]
@@ -113,6 +113,7 @@ class Log:
     def flush(self) -> None:
         """Make everything taken over durable."""
         if self._pending:
+            self._seal()
             content = b"".join(self._pending)
             self._pending.clear()
             self._directory.append(self._fd, content)
@@ -174,6 +175,20 @@ class Log:
         )
         at.size += len(record)
         self._pending.append(record)
+
+    def _seal(self) -> None:
+        """End what is pending with a second account of it, for the same sync."""
+        at = self._at
+        records = b"".join(self._pending)
+        seal, at.chain = encode_seal(
+            records,
+            at.course.last,
+            chain=at.chain,
+            segment=at.segments[-1][0],
+            start=at.size - len(records),
+        )
+        at.size += len(seal)
+        self._pending = [records, seal]
 
     def _cut(self, zxid: int) -> None:
         at = self._at

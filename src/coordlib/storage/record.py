@@ -1,9 +1,10 @@
 """The bytes of the log: segment heads and records.
 
-Pure: bytes in, bytes out. It opens no file and decides nothing; what damage
-means is for ``recovery`` to say. Whatever is read is taken for hostile.
+Pure: bytes in, bytes out. It opens no file; ``scan`` reads records. Whatever is
+read is taken for hostile. ``docs/formats.md`` is the same, byte by byte.
 
-All numbers are big-endian. A *segment* is a head, then records to its end::
+All numbers are big-endian. A *segment* is a head, then batches to its end, each
+of which is records, then their seal (see ``seal``), written and synced at once::
 
     8s  magic "coordlog"         Q   number, from 1 on, without gaps
     H   format version           Q   base: last zxid of the history before it
@@ -19,32 +20,37 @@ A *record*::
     I   length of the body       I   CRC-32 of all above and of the body
     ..  body
 
-The CRC of a record starts from a number made of its segment and its offset, so
-a good record in a wrong place counts as damage: a write that went astray, or a
-payload that holds a copy of a log. The chain, the BLAKE2b of whole records,
-proves that none is missing or from another history.
+A seal is a record of kind 5. The CRC of a record starts from a number made of
+its segment and its offset, so a good record in a wrong place counts as damage: a
+write that went astray, or a payload that holds a copy of a log. The chain, the
+BLAKE2b of whole records, proves that none is missing or from another history.
 """
 
 from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
 from hashlib import blake2b
 
 import attrs
 
 from coordlib.errors import CorruptLogError, ForeignStorageError, StorageError
 
-from .interface import Entry, EntryKind
+from .seal import encode_seal_body
 
 __all__ = [
     "CHAIN_START",
+    "RECORD",
+    "RECORD_HEAD_SIZE",
+    "RECORD_MAGIC",
+    "SEAL",
     "Identity",
     "SegmentHead",
-    "SegmentScan",
     "check_version",
     "encode_record",
+    "encode_seal",
+    "hash_of",
+    "record_checksum",
 ]
 
 CHAIN_START = bytes(8)
@@ -56,10 +62,11 @@ _SEGMENT = struct.Struct(">QQ8sI")
 _CRC = struct.Struct(">I")
 _SEGMENT_HEAD_SIZE = _PREFIX.size + _SEGMENT.size + _CRC.size
 _NO_META = 0xFFFFFFFF
-_RECORD_MAGIC = b"\xc0\x1d"
-_RECORD = struct.Struct(">2sBIQ8s")
-_RECORD_HEAD_SIZE = _RECORD.size + _CRC.size
-_KINDS = frozenset(int(kind) for kind in EntryKind)
+RECORD_MAGIC = b"\xc0\x1d"
+RECORD = struct.Struct(">2sBIQ8s")
+RECORD_HEAD_SIZE = RECORD.size + _CRC.size
+# Beside the kinds of ``EntryKind``: a record that seals those before it.
+SEAL = 5
 # A large odd number: neighbouring segments' places do not overlap.
 _PLACE_STEP = 2654435761
 
@@ -175,79 +182,42 @@ def encode_record(
     kind: int, zxid: int, body: bytes, *, chain: bytes, segment: int, offset: int
 ) -> tuple[bytes, bytes]:
     """Return a record, made for its place, and the hash that the next one names."""
-    head = _RECORD.pack(_RECORD_MAGIC, kind, len(body), zxid, chain)
-    crc = zlib.crc32(body, zlib.crc32(head, _place(segment, offset)))
-    record = b"".join((head, _CRC.pack(crc), body))
-    return record, blake2b(record, digest_size=8).digest()
+    head = RECORD.pack(RECORD_MAGIC, kind, len(body), zxid, chain)
+    record = b"".join((head, record_checksum(head, body, segment, offset), body))
+    return record, hash_of(record)
 
 
-def _place(segment: int, offset: int) -> int:
-    return (segment * _PLACE_STEP + offset) & 0xFFFFFFFF
+def encode_seal(
+    records: bytes, zxid: int, *, chain: bytes, segment: int, start: int
+) -> tuple[bytes, bytes]:
+    """Return the seal of a batch that begins at ``start``, and the seal's hash.
 
-
-@attrs.define
-class SegmentScan:
-    """Reads a segment's records from first to last.
-
-    Attributes:
-      offset: Where the record in hand begins; after the last good one, where
-        the next would.
-      chain: The hash that the record at ``offset`` must name.
-      damage: What is wrong at ``offset``; ``None`` while nothing is.
+    Args:
+      records: The batch.
+      zxid: Where the history is after them.
+      chain: The hash of the last of them.
+      segment: The segment's number.
+      start: Where they begin in it.
 
     """
+    return encode_record(
+        SEAL,
+        zxid,
+        encode_seal_body(records, start),
+        chain=chain,
+        segment=segment,
+        offset=start + len(records),
+    )
 
-    _data: bytes
-    _head: SegmentHead
-    offset: int = attrs.field(init=False)
-    chain: bytes = attrs.field(init=False)
-    damage: str | None = attrs.field(default=None, init=False)
 
-    def __attrs_post_init__(self) -> None:
-        """Begin after the head."""
-        self.offset = self._head.size
-        self.chain = self._head.chain
+def record_checksum(
+    head: bytes, body: bytes | memoryview, segment: int, offset: int
+) -> bytes:
+    """Return what stands between the head and the body of a record in this place."""
+    place = (segment * _PLACE_STEP + offset) & 0xFFFFFFFF
+    return _CRC.pack(zlib.crc32(body, zlib.crc32(head, place)))
 
-    def entries(self) -> Iterator[Entry]:
-        """Yield the entries up to the end or to the first damage."""
-        while self.offset < len(self._data):
-            end = self._end_of_record(self.offset)
-            if end is None:
-                self.damage = "damaged or incomplete record"
-                return
-            _, kind, _, zxid, chain = _RECORD.unpack_from(self._data, self.offset)
-            if chain != self.chain:
-                self.damage = "the record does not follow the one before it"
-                return
-            if kind not in _KINDS:
-                self.damage = f"unknown kind of record: {kind}"
-                return
-            yield kind, zxid, self._data[self.offset + _RECORD_HEAD_SIZE : end]
-            record = memoryview(self._data)[self.offset : end]
-            self.chain = blake2b(record, digest_size=8).digest()
-            self.offset = end
 
-    def good_record_from(self, offset: int) -> int | None:
-        """Return where a record with a good checksum begins, at or after ``offset``."""
-        while True:
-            offset = self._data.find(_RECORD_MAGIC, offset)
-            if offset < 0:
-                return None
-            if self._end_of_record(offset) is not None:
-                return offset
-            offset += 1
-
-    def _end_of_record(self, offset: int) -> int | None:
-        """Return where the record at ``offset`` ends, or ``None`` if it is no good."""
-        data = self._data
-        body_at = offset + _RECORD_HEAD_SIZE
-        if body_at > len(data):
-            return None
-        magic, _, size, _, _ = _RECORD.unpack_from(data, offset)
-        end: int = body_at + size
-        if magic != _RECORD_MAGIC or end > len(data):
-            return None
-        crc_at = offset + _RECORD.size
-        crc = zlib.crc32(data[offset:crc_at], _place(self._head.number, offset))
-        crc = zlib.crc32(memoryview(data)[body_at:end], crc)
-        return end if data[crc_at:body_at] == _CRC.pack(crc) else None
+def hash_of(record: bytes | memoryview) -> bytes:
+    """Return the hash of a whole record, which the next one names."""
+    return blake2b(record, digest_size=8).digest()

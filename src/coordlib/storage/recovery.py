@@ -6,8 +6,8 @@ refused stays as it was found, for repair.
 A crash leaves at most: unfinished files aside, an incomplete end of the last
 segment, snapshots that a cut or a new base has overtaken, segments and
 snapshots that were about to be purged. Only that is tidied up. A damaged end
-of the last segment counts as torn, thus never acknowledged, only if no good
-record follows; anything else is :exc:`CorruptLogError`.
+of the last segment counts as torn, thus never acknowledged, only if its seal
+does not object (see ``seal``); anything else is :exc:`CorruptLogError`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from .directory import Contents, Directory, segment_name, snapshot_name
 from .history import Course, History
 from .interface import Recovered
 from .log import Position
-from .record import CHAIN_START, Identity, SegmentHead, SegmentScan
+from .record import CHAIN_START, Identity, SegmentHead, encode_seal
+from .scan import SegmentScan
 from .snapshot import decode_snapshot
 
 __all__ = ["recover"]
@@ -62,8 +63,9 @@ class _Replay:
       segments: Number and base of each segment.
       chain: The hash of the last good record.
       head_size: The size of the last segment's head.
-      end: Where the good part of the last segment ends.
-      torn: Something unfinished follows there.
+      end: Where the last segment ends, or will when it is tidied up.
+      torn: Where something unfinished begins in it; ``None`` if nothing does.
+      seal: What belongs there instead.
 
     """
 
@@ -72,7 +74,8 @@ class _Replay:
     chain: bytes = CHAIN_START
     head_size: int = 0
     end: int = 0
-    torn: bool = False
+    torn: int | None = None
+    seal: bytes = b""
 
     def position(self, snapshots: list[int]) -> Position:
         """Return where the log goes on, given which snapshots are good."""
@@ -127,15 +130,26 @@ def _replay_segment(
         except StorageError as error:
             raise CorruptLogError(file, scan.offset, str(error)) from error
     replay.chain, replay.end = scan.chain, scan.offset
-    if scan.damage is None:
+    if scan.damage is None and not scan.unsealed:
         return
-    if replay.segments[-1][0] != last:
-        raise CorruptLogError(file, scan.offset, f"{scan.damage}, not in the last file")
-    good = scan.good_record_from(scan.offset)
-    if good is not None:
-        reason = f"{scan.damage}, with a good record at byte {good}"
-        raise CorruptLogError(file, scan.offset, reason)
-    replay.torn = True
+    number = replay.segments[-1][0]
+    if number != last:
+        damage = scan.damage or "the last seal is missing"
+        raise CorruptLogError(file, scan.offset, f"{damage}, not in the last file")
+    rot = scan.rot()
+    if rot is not None:
+        raise CorruptLogError(file, scan.offset, rot)
+    replay.torn = scan.offset
+    if scan.unsealed:
+        # They count from now on, as if they had been written just now.
+        replay.seal, replay.chain = encode_seal(
+            scan.unsealed,
+            replay.history.last,
+            chain=scan.chain,
+            segment=number,
+            start=scan.sealed,
+        )
+        replay.end += len(replay.seal)
 
 
 def _newest_good_snapshot(
@@ -163,8 +177,8 @@ def _tidy_up(
     directory: Directory, contents: Contents, replay: _Replay, good: list[int]
 ) -> None:
     useless = [snapshot_name(z) for z in contents.snapshots if z not in good]
-    if replay.torn:
-        directory.truncate(segment_name(replay.segments[-1][0]), replay.end)
+    if replay.torn is not None:
+        directory.mend(segment_name(replay.segments[-1][0]), replay.torn, replay.seal)
     for name in (*contents.temporary, *useless):
         directory.remove(name)
     # Also what an interrupted predecessor renamed but did not get to sync.

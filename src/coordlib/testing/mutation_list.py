@@ -303,10 +303,10 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
     ),
     *_in(
-        "storage/record.py",
+        "storage/scan.py",
         (
             "take a damaged record for a good one",
-            "return end if data[crc_at:body_at] == _CRC.pack(crc) else None",
+            "return end if data[crc_at:body_at] == crc else None",
             "return end",
         ),
     ),
@@ -322,12 +322,12 @@ MUTANTS: tuple[Mutant, ...] = (
         "storage/recovery.py",
         (
             "cut the log where it rotted",
-            "    if good is not None:",
+            "    if rot is not None:",
             "    if False:",
         ),
         (
             "go on behind a torn end",
-            "    if replay.torn:",
+            "    if replay.torn is not None:",
             "    if False:",
         ),
     ),

@@ -19,6 +19,9 @@ from .kernel import chance
 
 __all__ = ["Disk", "File", "PowerCut"]
 
+# What a disk writes as a whole.
+_SECTOR = 512
+
 
 class PowerCut(Exception):  # noqa: N818 - unwinds the program under test
     """The program ends between two calls."""
@@ -61,6 +64,21 @@ def _carry_out(content: bytearray, offset: int, data: bytes | None) -> None:
         # What should be here was lost: a hole.
         content.extend(bytes(offset - len(content)))
     content[offset : offset + len(data)] = data
+
+
+def _merged(
+    pending: list[tuple[int, bytes | None]],
+) -> list[tuple[int, bytes | None]]:
+    """Return the same with adjacent writes as one: disks know only sectors."""
+    merged: list[tuple[int, bytes | None]] = []
+    for offset, data in pending:
+        if data is not None and merged:
+            before_at, before = merged[-1]
+            if before is not None and before_at + len(before) == offset:
+                merged[-1] = (before_at, before + data)
+                continue
+        merged.append((offset, data))
+    return merged
 
 
 _Change = tuple[str, File | None, str]
@@ -238,29 +256,39 @@ class Disk:
 
     def _settle_by_chance(self, file: File, kept: float) -> list[str]:
         done: list[str] = []
-        for offset, data in file.pending:
+        for offset, data in _merged(file.pending):
             if chance(self._random, kept):
                 _carry_out(file.durable, offset, data)
             elif data is not None and chance(self._random, 0.5):
                 done.append("tore-bytes")
-                _carry_out(file.durable, offset, self._torn(data))
+                _carry_out(file.durable, offset, self._torn(offset, data))
             else:
                 done.append("lost-bytes")
         file.pending.clear()
         file.seen = bytearray(file.durable)
         return done
 
-    def _torn(self, data: bytes) -> bytes:
-        """Return what may be left of one write: a beginning, and no good rest.
-
-        That a later page is there and an earlier one is not is left out.
-        """
+    def _torn(self, offset: int, data: bytes) -> bytes:
+        """Return what may be left of writes: a beginning, or some sectors."""
+        if chance(self._random, 0.3):
+            return self._some_sectors(offset, data)
         at = self._random.randrange(len(data) + 1)
         rest = len(data) - at
         garbage = self._random.randbytes(rest)
         # The second: the size reached the disk and the content did not.
         kinds = (data[:at], data[:at] + bytes(rest), data[:at] + garbage)
         return self._random.choice(kinds)
+
+    def _some_sectors(self, offset: int, data: bytes) -> bytes:
+        """Return ``data`` with zeros for each sector that did not get there."""
+        left = bytearray(data)
+        begin = 0
+        while begin < len(data):
+            end = min(len(data), begin + _SECTOR - (offset + begin) % _SECTOR)
+            if chance(self._random, 0.5):
+                left[begin:end] = bytes(end - begin)
+            begin = end
+        return bytes(left)
 
     # --- inside ---
 

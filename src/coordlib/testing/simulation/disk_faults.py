@@ -112,9 +112,8 @@ def bit_rot(strike: Strike) -> None:
     """A bit of the log or of the newest snapshot flips while the member is down.
 
     It is found at the next start, if the others can bear that it counts for
-    nothing until it was synchronised again. The log's last record is spared: a
-    damaged one is cut off like one that was torn while it was written, although
-    it may have been acknowledged. That gap is known, and storage's to close.
+    nothing until it was synchronised again. A seal is repaired instead. What a
+    power loss left behind the last good record is spared, since it is nothing.
     """
     seat, world = strike.some_seat(), strike.world
     if (
@@ -124,14 +123,14 @@ def bit_rot(strike: Strike) -> None:
     ):
         return
     world.crash(seat.member, "bit rot", power=chance(strike.random, 0.5))
-    last, spared_from = seat.image.last_record
+    last, end = seat.image.end
     disk = seat.disk
     both = disk.names.items() & disk.durable_names.items()
     logs = sorted((n, f) for n, f in both if n.startswith("log."))
     snapshots = sorted((n, f) for n, f in both if n.startswith("snapshot."))
     rots_snapshot = snapshots and chance(strike.random, 0.5)
     name, file = snapshots[-1] if rots_snapshot else strike.random.choice(logs)
-    size = spared_from if name == segment_name(last) else len(file.durable)
+    size = end if name == segment_name(last) else len(file.durable)
     strike.kernel.fault("bit_rot", f"member {seat.member} {name}")
     seat.image.damage = name
     file.flip(strike.random.randrange(size), strike.random.randrange(8))

@@ -19,7 +19,7 @@ from coordlib.ids import MemberId
 from coordlib.replica.driver import decode_metadata
 from coordlib.storage.directory import snapshot_name
 from coordlib.storage.interface import EntryKind
-from coordlib.storage.record import Identity, SegmentHead
+from coordlib.storage.record import SEAL, Identity, SegmentHead
 from coordlib.storage.snapshot import decode_snapshot
 
 from .disk import Disk, File
@@ -37,8 +37,6 @@ class _Segment:
     number: int
     file: File
     offset: int
-    # Where the last record begins; the end of the head if there is none.
-    last_at: int
 
 
 @attrs.define(eq=False)
@@ -103,11 +101,10 @@ class Image:
         return known >= epoch
 
     @property
-    def last_record(self) -> tuple[int, int]:
-        """The last segment's number, and where its last record begins."""
+    def end(self) -> tuple[int, int]:
+        """The last segment's number, and where its good records end."""
         self.refresh()
-        segment = self._segment
-        return (segment.number, segment.last_at) if segment is not None else (0, 0)
+        return self._end
 
     @property
     def _end(self) -> tuple[int, int]:
@@ -150,7 +147,7 @@ class Image:
             self.records.clear()
             self.base = self.last = head.base
             self._check_epochs(decode_metadata(head.meta))
-        self._segment = _Segment(number, file, head.size, head.size)
+        self._segment = _Segment(number, file, head.size)
         self._read_segment(self._segment)
 
     def _read_segment(self, segment: _Segment) -> None:
@@ -164,8 +161,9 @@ class Image:
             body = bytes(data[body_at : body_at + size])
             if magic != b"\xc0\x1d" or zlib.crc32(body, found) != crc:
                 return  # The rest was torn by a power loss.
-            segment.last_at, segment.offset = offset, body_at + size
-            self._apply(kind, zxid, body)
+            segment.offset = body_at + size
+            if kind != SEAL:
+                self._apply(kind, zxid, body)
 
     def _apply(self, kind: int, zxid: int, body: bytes) -> None:
         if kind == EntryKind.TRANSACTION:
