@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test bench torture simulate mutants conformance record lint fix floors clean
+.PHONY: demo test bench torture bitflips crashes simulate mutants conformance record lint fix floors clean
 
 demo: $(VENV)/.runtime
 	$(BIN)/python examples/worker_pool.py
@@ -24,6 +24,15 @@ bench: $(VENV)/.dev
 # By hand: real processes killed and frozen for some minutes.
 torture: $(VENV)/.dev
 	$(BIN)/python tests/processes/torture.py
+
+# Some minutes: every bit and every length of a small data directory; `make test` has
+# a sample.
+bitflips: $(VENV)/.dev
+	BITFLIPS=all $(BIN)/pytest -q tests/storage/test_bit_flips.py
+
+# A million crashes, in some three minutes; `make test` has twenty thousand.
+crashes: $(VENV)/.dev
+	CRASH_SEEDS=2600 $(BIN)/pytest -q tests/storage/test_every_crash.py
 
 # Some fifty minutes on two cores; fails if any seed violates anything, or all of
 # them together miss a situation.
