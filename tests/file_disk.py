@@ -105,7 +105,7 @@ class FileDisk:
 
     def save(self, tree: list[Transaction]) -> None:
         log, zxid = self._log(), tree[-1][0]
-        log.stage_snapshot(zxid, encode_tree(tree))
+        log.stage_snapshot(zxid, [encode_tree(tree)])
         log.publish_snapshot(zxid)
 
     def close(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import attrs
@@ -129,11 +129,11 @@ class WaryStore:
     ) -> None:
         await self.store.run(on_durable, task_status=task_status)
 
-    async def save_snapshot(self, zxid: int, body: bytes) -> None:
+    async def save_snapshot(self, zxid: int, pieces: Sequence[bytes]) -> None:
         recovered = self.disk.read()
         assert zxid <= max([recovered.base, *(z for z, _ in recovered.records)])
         self.saved += 1
-        await self.store.save_snapshot(zxid, body)
+        await self.store.save_snapshot(zxid, pieces)
 
     def close(self) -> None:
         self.store.close()

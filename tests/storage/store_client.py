@@ -51,7 +51,7 @@ class Client:
             await self._report.wait()
 
     async def save(self, zxid: int) -> None:
-        await self.store.save_snapshot(zxid, b"s%d" % zxid)
+        await self.store.save_snapshot(zxid, [b"s%d" % zxid])
 
 
 @asynccontextmanager

@@ -440,7 +440,7 @@ async def test_a_snapshot_still_waiting_when_the_run_ends_is_an_error(
 
         async def save() -> None:
             with pytest.raises(StorageError, match="the store has stopped"):
-                await store.save_snapshot(1, b"s1")
+                await store.save_snapshot(1, [b"s1"])
 
         nursery.start_soon(save)
         await trio.testing.wait_all_tasks_blocked()

@@ -39,7 +39,7 @@ async def main():
                 store.submit(Write(io, [(EntryKind.TRANSACTION, zxid, b"%d" % zxid)]))
             await acknowledged.wait()
             if io % 20 < 5:
-                await store.save_snapshot(last + 1, b"state at %d" % (last + 1))
+                await store.save_snapshot(last + 1, [b"state at %d" % (last + 1)])
 
 trio.run(main)
 """

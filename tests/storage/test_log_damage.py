@@ -61,7 +61,7 @@ def write(path: Path, *entries: Entry) -> None:
 
 def save(path: Path, zxid: int) -> None:
     with opened(path) as (_, log):
-        log.stage_snapshot(zxid, b"s%d" % zxid)
+        log.stage_snapshot(zxid, [b"s%d" % zxid])
         log.publish_snapshot(zxid)
 
 

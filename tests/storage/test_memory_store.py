@@ -135,7 +135,7 @@ async def test_a_disk_with_snapshots_does_not_grow_without_bound() -> None:
             store.submit(Write(io, [transaction(io)]))
             if io % 10 == 0:
                 await trio.testing.wait_all_tasks_blocked()
-                await store.save_snapshot(io, b"s%d" % io)
+                await store.save_snapshot(io, [b"s%d" % io])
         nursery.cancel_scope.cancel()
 
     assert zxids_on(disk) == list(range(91, 101))

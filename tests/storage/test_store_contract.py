@@ -223,7 +223,7 @@ async def test_a_snapshot_cannot_be_saved_in_a_closed_store(
         await client.write(*transactions(1))
 
     with pytest.raises(StorageError):
-        await store.save_snapshot(1, b"s1")
+        await store.save_snapshot(1, [b"s1"])
 
 
 def test_only_one_store_at_a_time_uses_the_disk(open_store: OpenStore) -> None:

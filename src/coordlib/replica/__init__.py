@@ -19,6 +19,7 @@
 * ``subscriptions``, ``ringer``: who is told of which change, and is woken when
 * ``quota_warnings``: soft quotas, in the log
 * ``links``, ``wire``: snapshots in pieces, messages as bytes
+* ``snapshots``: making snapshots, with everybody else's turn between two steps
 * ``lifetime``: a member beside a block of code
 * ``waiter``: a slot for one waiting task
 """

@@ -49,7 +49,7 @@ from coordlib.errors import LeadTransferError, ProtocolError, ReplicaClosedError
 from coordlib.ids import Epoch, MemberId, Zxid
 from coordlib.storage.interface import EntryKind, LogStore, Recovered, Write
 from coordlib.transport.interface import Link, LinkClosed
-from coordlib.tree import Captured, DataTree
+from coordlib.tree import Capture, DataTree
 
 from .links import Blocking, ReplicaLink, ReplicaLinks, stage
 from .wire import Body, Confirm, Forward, SnapshotPiece, Touch, decode_body
@@ -70,8 +70,12 @@ class StateMachine(Protocol):
         """Be what a received snapshot says."""
         ...
 
-    def capture(self, zxid: Zxid) -> Captured:
-        """Return the state at ``zxid``, which is all that was delivered."""
+    def capture(self, zxid: Zxid) -> Capture:
+        """Begin a snapshot at ``zxid``, which is all that was delivered."""
+        ...
+
+    async def finish(self, captured: Capture) -> list[bytes]:
+        """Return the pieces of what :meth:`capture` began, or close it."""
         ...
 
     def role_changed(self, change: RoleChanged) -> None:
@@ -360,7 +364,7 @@ class Driver:
         if link is not None and self._nursery is not None:
             captured = self._machine.capture(zxid)
             link.hold()
-            self._nursery.start_soon(link.send_snapshot, zxid, captured, self._blocking)
+            self._nursery.start_soon(link.send_snapshot, captured, self._machine.finish)
 
     def _halt(self, why: str) -> None:
         """Let the error come out of the nursery, wherever we are now."""
@@ -411,9 +415,13 @@ class Driver:
         self._ended = True
         self._moved.unpark_all()
 
-    async def wait_durable(self) -> None:
-        """Wait until everything that was written so far is durable."""
-        io = self._last_io
+    @property
+    def last_io(self) -> int:
+        """The last write so far; see :meth:`wait_durable`."""
+        return self._last_io
+
+    async def wait_durable(self, io: int) -> None:
+        """Wait until every write up to this one is durable."""
         while self._durable_io < io:
             await self._durable.park()
 

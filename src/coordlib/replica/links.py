@@ -8,7 +8,7 @@ pings, which show that we live. The consensus core decides what is sent.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Protocol, TypeVar
 
 import attrs
@@ -18,7 +18,7 @@ from coordlib.consensus import LinkId, Ping, Snapshot
 from coordlib.errors import ProtocolError
 from coordlib.ids import MemberId, Zxid
 from coordlib.transport.interface import Link
-from coordlib.tree import Captured, DataTree, encode_snapshot, restore
+from coordlib.tree import Capture, DataTree, restore
 
 from .wire import Body, SnapshotPiece, encode_body
 
@@ -62,6 +62,8 @@ class ReplicaLink:
     _behind_room: int = attrs.field(default=0, init=False)
     # While a snapshot is being sent: what comes after it.
     _held: list[bytes] | None = attrs.field(default=None, init=False)
+    # Around the sending of a snapshot: ends with the link.
+    sending: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
     # The snapshot being received, as far as it is here.
     _incoming: bytearray = attrs.field(factory=bytearray, init=False)
 
@@ -111,14 +113,21 @@ class ReplicaLink:
         self._held = []
 
     async def send_snapshot(
-        self, zxid: Zxid, captured: Captured, blocking: Blocking
+        self,
+        captured: Capture,
+        finish: Callable[[Capture], Awaitable[list[bytes]]],
     ) -> None:
-        """Send the tree in pieces, then what was held."""
-        body = await blocking(lambda: encode_snapshot(captured))
-        self._snapshot_bytes = len(body)
-        for offset in range(0, len(body), _PIECE_BYTES):
-            part = body[offset : offset + _PIECE_BYTES]
-            frame = encode_body(SnapshotPiece(zxid, len(body), offset, part))
+        """Send the tree in pieces, then what was held; nothing if the link ends."""
+        with self.sending:
+            pieces = await finish(captured)
+            await self._send_pieces(Zxid(captured.zxid), pieces)
+
+    async def _send_pieces(self, zxid: Zxid, pieces: list[bytes]) -> None:
+        size = self._snapshot_bytes = sum(map(len, pieces))
+        offset = 0
+        for part in _parts(pieces):
+            frame = encode_body(SnapshotPiece(zxid, size, offset, part))
+            offset += len(part)
             if not self.link.send(frame):
                 await self.link.wait_writable()
             else:
@@ -143,6 +152,17 @@ class ReplicaLink:
         body = bytes(self._incoming)
         self._incoming.clear()
         return Snapshot(piece.zxid, body)
+
+
+def _parts(pieces: list[bytes]) -> Iterator[bytes]:
+    """Return the same bytes in parts of a size that suits the wire."""
+    rest = b""
+    for piece in pieces:
+        rest += piece
+        while len(rest) > _PIECE_BYTES:
+            yield rest[:_PIECE_BYTES]
+            rest = rest[_PIECE_BYTES:]
+    yield rest
 
 
 def stage(snapshot: Snapshot) -> DataTree:
@@ -177,6 +197,7 @@ class ReplicaLinks:
 
     def remove(self, link: ReplicaLink) -> None:
         """Forget a link that is gone."""
+        link.sending.cancel()
         self._by_id.pop(link.id, None)
 
     def get(self, id: LinkId) -> ReplicaLink | None:

@@ -27,13 +27,12 @@ from coordlib.storage.interface import LogStore
 from coordlib.transport.interface import UNKNOWN_ENSEMBLE, Hello, Transport
 from coordlib.tree import (
     Applied,
-    Captured,
+    Capture,
     DataTree,
     Identity,
     Operation,
     SessionOpened,
     capture,
-    encode_snapshot,
     restore,
     stamp,
 )
@@ -47,6 +46,7 @@ from .quota_warnings import QuotaWarnings
 from .reign import Reign
 from .requests import Outstanding, Request
 from .sessions import LocalSessions
+from .snapshots import SnapshotMaker
 from .subscriptions import Subscriptions
 from .waiter import Bell, Waiter
 from .wire import Confirm, Forward, Touch
@@ -137,6 +137,7 @@ class Replica:
         # Transactions applied since the last snapshot.
         self._applied_since = 0
         self._saving = False
+        self._snapshots = SnapshotMaker()
         self._nursery: trio.Nursery | None = None
         self.closed = False
 
@@ -472,12 +473,16 @@ class Replica:
         record = self.tree.session_by_nonce(nonce)
         return () if record is None else record.identities
 
-    def capture(self, zxid: Zxid) -> Captured:
-        """Return the tree at ``zxid``, applying at once what is delivered."""
+    def capture(self, zxid: Zxid) -> Capture:
+        """Begin a snapshot at ``zxid``, applying at once what is delivered."""
         while self._to_apply:
             self._apply_slice()
         assert self.tree.zxid == zxid, f"{self.tree.zxid:#x} is not {zxid:#x}"
         return capture(self.tree)
+
+    async def finish(self, captured: Capture) -> list[bytes]:
+        """Return the pieces of what :meth:`capture` began."""
+        return await self._snapshots.finish(captured)
 
     def install(self, staged: DataTree) -> None:
         """Replace the tree; find out what that means for sessions and requests."""
@@ -496,13 +501,12 @@ class Replica:
         assert self._nursery is not None
         self._saving = True
         self._applied_since = 0
-        self._nursery.start_soon(
-            self._save_snapshot, self.tree.zxid, capture(self.tree)
-        )
+        self._nursery.start_soon(self._save_snapshot, capture(self.tree))
 
-    async def _save_snapshot(self, zxid: int, captured: Captured) -> None:
+    async def _save_snapshot(self, captured: Capture) -> None:
+        io = self.driver.last_io
+        pieces = await self._snapshots.finish(captured)
         # The tree may be ahead of our own disk, and a snapshot must not be.
-        await self.driver.wait_durable()
-        body = await self._surroundings.blocking(lambda: encode_snapshot(captured))
-        await self._store.save_snapshot(zxid, body)
+        await self.driver.wait_durable(io)
+        await self._store.save_snapshot(captured.zxid, pieces)
         self._saving = False

@@ -14,6 +14,7 @@ import errno
 import fcntl
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -233,7 +234,7 @@ class Directory:
         finally:
             self._system.close(fd)
 
-    def stage(self, aside: str, content: bytes) -> None:
+    def stage(self, aside: str, content: Sequence[bytes]) -> None:
         """Write a file aside, durably; :meth:`publish` gives it its name.
 
         Raises:
@@ -243,10 +244,12 @@ class Directory:
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _FLAGS
         fd = self._system.open(aside, flags, dir_fd=self._fd)
         try:
-            self.append(fd, content)
+            for block in content:
+                self._write(fd, block)
+            self._system.sync(fd)
         finally:
             self.close_file(fd)
-        if self.read(aside) != content:
+        if not _is_joined(self.read(aside), content):
             raise StorageError(f"{self.path / aside} does not read back as written")
 
     def publish(self, aside: str, name: str) -> None:
@@ -266,6 +269,10 @@ class Directory:
 
     def append(self, fd: int, content: bytes) -> None:
         """Write at the end and wait until it is durable."""
+        self._write(fd, content)
+        self._system.sync(fd)
+
+    def _write(self, fd: int, content: bytes) -> None:
         rest = memoryview(content)
         while rest:
             written = self._system.write(fd, rest)
@@ -273,7 +280,6 @@ class Directory:
             if written <= 0:
                 raise OSError(errno.EIO, "nothing was written")
             rest = rest[written:]
-        self._system.sync(fd)
 
     def mend(self, name: str, size: int, end: bytes) -> None:
         """Cut a file to ``size`` bytes, then give it another end, durably."""
@@ -301,6 +307,16 @@ class Directory:
         fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
         os.close(self._lock_fd)
         os.close(self._fd)
+
+
+def _is_joined(whole: bytes, blocks: Sequence[bytes]) -> bool:
+    """Compare block by block, so that other threads have their turns."""
+    at = 0
+    for block in blocks:
+        if whole[at : at + len(block)] != block:
+            return False
+        at += len(block)
+    return at == len(whole)
 
 
 def _make(path: Path) -> None:

@@ -7,7 +7,7 @@ one. What the bytes mean, and in which order they are written, is ``log``'s.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -162,7 +162,7 @@ class FileStore:
         assert self._error is not None, "only an error ends the run"
         raise self._error
 
-    async def save_snapshot(self, zxid: int, body: bytes) -> None:
+    async def save_snapshot(self, zxid: int, pieces: Sequence[bytes]) -> None:
         """Keep the tree's state at ``zxid``, then purge what no recovery needs.
 
         Does nothing when the history no longer passes through ``zxid``. The
@@ -177,7 +177,7 @@ class FileStore:
             if self._log is None or self._stopping:
                 publish.settled.set()
             else:
-                await trio.to_thread.run_sync(self._stage, self._log, zxid, body)
+                await trio.to_thread.run_sync(self._stage, self._log, zxid, pieces)
                 self._queue.put(publish)
             await publish.settled.wait()
             if not publish.done:
@@ -193,9 +193,9 @@ class FileStore:
             self._directory.close()
         self._log = self._directory = None
 
-    def _stage(self, log: Log, zxid: int, body: bytes) -> None:
+    def _stage(self, log: Log, zxid: int, pieces: Sequence[bytes]) -> None:
         with _os_errors_about(self._path):
-            log.stage_snapshot(zxid, body)
+            log.stage_snapshot(zxid, pieces)
 
     # From here on: the thread.
 

@@ -9,7 +9,7 @@ a transaction is a number and bytes, metadata is bytes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import IntEnum
 from typing import Protocol
 
@@ -120,8 +120,10 @@ class LogStore(Protocol):
         """
         ...
 
-    async def save_snapshot(self, zxid: int, body: bytes) -> None:
+    async def save_snapshot(self, zxid: int, pieces: Sequence[bytes]) -> None:
         """Keep the tree's state at ``zxid``, then purge what no recovery needs.
+
+        It comes in pieces because joining them would take long.
 
         The transaction ``zxid`` is already durable. Does nothing if a cut or a
         new base has overtaken it, or a newer snapshot is kept.

@@ -8,6 +8,8 @@ everything that was reported durable.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import attrs
 
 from .directory import Directory, segment_name, snapshot_name, temporary_name
@@ -120,9 +122,9 @@ class Log:
         if self._at.size > self._bounds.segment_bytes_max:
             self.roll()
 
-    def stage_snapshot(self, zxid: int, body: bytes) -> None:
+    def stage_snapshot(self, zxid: int, pieces: Sequence[bytes]) -> None:
         """Write a snapshot aside; any thread may do this."""
-        content = encode_snapshot(zxid, body, self._identity)
+        content = encode_snapshot(zxid, pieces, self._identity)
         self._directory.stage(temporary_name("saved", zxid), content)
 
     def publish_snapshot(self, zxid: int) -> None:
@@ -157,7 +159,7 @@ class Log:
         at = self._at
         head = SegmentHead(number, at.course.last, at.chain, at.meta)
         aside, name = temporary_name("log", number), segment_name(number)
-        self._directory.stage(aside, head.encode(self._identity))
+        self._directory.stage(aside, [head.encode(self._identity)])
         self._directory.publish(aside, name)
         self._fd = self._directory.open_end(name)
         at.segments.append((number, head.base))
@@ -205,7 +207,7 @@ class Log:
         at = self._at
         self.flush()
         aside = temporary_name("received", zxid)
-        self._directory.stage(aside, encode_snapshot(zxid, body, self._identity))
+        self._directory.stage(aside, encode_snapshot(zxid, [body], self._identity))
         self._directory.publish(aside, snapshot_name(zxid))
         self._encode(EntryKind.BASE, zxid, b"")
         at.course = Course(zxid)

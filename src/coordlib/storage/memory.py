@@ -7,7 +7,7 @@ so a crash is that task's cancellation.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import attrs
 import trio
@@ -33,7 +33,9 @@ class MemoryDisk:
 
     _history: History = attrs.field(factory=History, init=False)
     # Invariant: ascending, and the history holds each zxid.
-    _snapshots: list[tuple[int, bytes]] = attrs.field(factory=list, init=False)
+    _snapshots: list[tuple[int, Sequence[bytes]]] = attrs.field(
+        factory=list, init=False
+    )
     _user: MemoryStore | None = attrs.field(default=None, init=False)
     _stalled: bool = attrs.field(default=False, init=False)
     _resumed: trio.lowlevel.ParkingLot = attrs.field(
@@ -85,11 +87,12 @@ class MemoryDisk:
 
     def read(self) -> Recovered:
         """Return everything that is durable."""
+        zxid, pieces = self._snapshots[-1] if self._snapshots else (0, None)
         return Recovered(
             meta=self._history.meta,
             base=self._history.base,
             records=self._history.records.copy(),
-            snapshot=self._snapshots[-1] if self._snapshots else None,
+            snapshot=None if pieces is None else (zxid, b"".join(pieces)),
         )
 
     def write(self, write: Write) -> None:
@@ -106,7 +109,7 @@ class MemoryDisk:
             if kind == EntryKind.CUT:
                 self._cut_snapshots(zxid)
             elif kind == EntryKind.BASE:
-                self._snapshots = [(zxid, body)]
+                self._snapshots = [(zxid, [body])]
             self._history.apply(kind, zxid, body)
 
     def _cut_snapshots(self, zxid: int) -> None:
@@ -115,13 +118,13 @@ class MemoryDisk:
             raise cut_refused(zxid)
         self._snapshots = kept
 
-    def save(self, zxid: int, body: bytes) -> None:
+    def save(self, zxid: int, pieces: Sequence[bytes]) -> None:
         """Keep a snapshot and forget what no recovery needs any more."""
         newest = self._snapshots[-1][0] if self._snapshots else -1
         # A cut or a new base may have overtaken it: then it is no state of ours.
         if zxid <= newest or not self._history.holds(zxid):
             return
-        self._snapshots.append((zxid, body))
+        self._snapshots.append((zxid, pieces))
         if len(self._snapshots) >= _SNAPSHOTS_KEPT:
             del self._snapshots[:-_SNAPSHOTS_KEPT]
             self._history.forget(self._snapshots[0][0])
@@ -191,7 +194,7 @@ class MemoryStore:
                 self._disk.write(write)
             on_durable(batch[-1].io)
 
-    async def save_snapshot(self, zxid: int, body: bytes) -> None:
+    async def save_snapshot(self, zxid: int, pieces: Sequence[bytes]) -> None:
         """Keep the tree's state at ``zxid``, then purge what no recovery needs.
 
         Does nothing when the history no longer passes through ``zxid``.
@@ -201,7 +204,7 @@ class MemoryStore:
 
         """
         await self._disk.access(self, self._latency)
-        self._disk.save(zxid, body)
+        self._disk.save(zxid, pieces)
 
     def close(self) -> None:
         """Release the disk. Idempotent."""

@@ -11,6 +11,7 @@ Pure. All numbers are big-endian::
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from hashlib import blake2b
 
 from coordlib.errors import CorruptLogError
@@ -24,10 +25,16 @@ _NUMBERS = struct.Struct(">QQ")
 _DIGEST_SIZE = 16
 
 
-def encode_snapshot(zxid: int, body: bytes, identity: Identity) -> bytes:
-    """Return the file that holds the tree's state at ``zxid``."""
-    head = identity.prefix(_MAGIC) + _NUMBERS.pack(zxid, len(body))
-    return b"".join((head, _digest(head, body), body))
+def encode_snapshot(
+    zxid: int, pieces: Sequence[bytes], identity: Identity
+) -> list[bytes]:
+    """Return the file that holds the tree's state at ``zxid``, to be joined.
+
+    Not joined here: a copy of so much would keep every other thread waiting.
+    """
+    size = sum(map(len, pieces))
+    head = identity.prefix(_MAGIC) + _NUMBERS.pack(zxid, size)
+    return [head, _digest(head, pieces), *pieces]
 
 
 def decode_snapshot(file: str, zxid: int, data: bytes, identity: Identity) -> bytes:
@@ -42,7 +49,8 @@ def decode_snapshot(file: str, zxid: int, data: bytes, identity: Identity) -> by
     digest_at = len(identity.prefix(_MAGIC)) + _NUMBERS.size
     body_at = digest_at + _DIGEST_SIZE
     head, body = data[:digest_at], data[body_at:]
-    if data[: len(_MAGIC)] != _MAGIC or data[digest_at:body_at] != _digest(head, body):
+    digest = data[digest_at:body_at]
+    if data[: len(_MAGIC)] != _MAGIC or digest != _digest(head, [body]):
         raise CorruptLogError(file, 0, "the snapshot is damaged")
     check_version(file, data)
     identity.check(file, data)
@@ -51,7 +59,8 @@ def decode_snapshot(file: str, zxid: int, data: bytes, identity: Identity) -> by
     return body
 
 
-def _digest(head: bytes, body: bytes) -> bytes:
+def _digest(head: bytes, pieces: Sequence[bytes]) -> bytes:
     digest = blake2b(head, digest_size=_DIGEST_SIZE)
-    digest.update(body)
+    for piece in pieces:
+        digest.update(piece)
     return digest.digest()

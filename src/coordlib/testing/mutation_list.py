@@ -283,8 +283,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "storage/directory.py",
         (
             "never sync the log",
-            "            rest = rest[written:]\n        self._system.sync(fd)",
-            "            rest = rest[written:]",
+            "        self._write(fd, content)\n        self._system.sync(fd)",
+            "        self._write(fd, content)",
         ),
         (
             "recover what the disk may not have",
@@ -314,7 +314,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "storage/snapshot.py",
         (
             "restore a damaged snapshot",
-            " or data[digest_at:body_at] != _digest(head, body):",
+            " or digest != _digest(head, [body]):",
             ":",
         ),
     ),
@@ -467,6 +467,19 @@ MUTANTS: tuple[Mutant, ...] = (
             "let everybody set ACLs",
             "if not allows(znode.acl, Permission.ADMIN, self.identities):",
             "if False:",
+        ),
+    ),
+    *_in(
+        "tree/znodes.py",
+        (
+            "save no old row of a changed znode",
+            "            frozen.changing(path, znode)",
+            "            pass",
+        ),
+        (
+            "save no old row of a deleted znode",
+            "            frozen.going(path, znode)",
+            "            pass",
         ),
     ),
     *_in(

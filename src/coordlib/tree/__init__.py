@@ -19,6 +19,7 @@ How a write passes through::
 * ``mutations``: what an operation does to the znodes, by ZooKeeper's rules
 * ``data_tree``: :class:`DataTree`, which applies transactions and is read
 * ``reader``: the part of it that users see
+* ``frozen``: its znodes as they were at one zxid
 * ``snapshot``: its whole state as bytes
 * ``watches``: who is to be told of which change
 
@@ -91,7 +92,7 @@ from .quotas import (
 )
 from .reader import Get, GetChildren, TreeReader
 from .sessions import CXIDS_AHEAD, SessionRecord
-from .snapshot import Captured, capture, encode_snapshot, restore
+from .snapshot import Capture, capture, encode_snapshot, restore
 from .stat import NO_SESSION, Stat
 from .system import CONFIG_PATH, QUOTA_PATH, SYSTEM_PATHS, config_data
 from .watches import Told, Watch, WatchedEvent, WatchKind, WatchTable
@@ -115,7 +116,7 @@ __all__ = [
     "Acl",
     "AddIdentities",
     "Applied",
-    "Captured",
+    "Capture",
     "Cause",
     "Check",
     "CloseSession",

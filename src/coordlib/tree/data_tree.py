@@ -326,6 +326,10 @@ class DataTree:
         """Return every znode by path, parents first; to be read only."""
         return self._by_path
 
+    def znode_table(self) -> ZnodeTable:
+        """Return what holds the znodes now, for a snapshot."""
+        return self._znodes
+
     def replace(self, zxid: int, znodes: ZnodeTable, sessions: SessionTable) -> None:
         """Take over another state, that of a snapshot."""
         self.zxid = zxid

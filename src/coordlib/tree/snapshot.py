@@ -1,9 +1,9 @@
 """The whole state of a tree at one zxid, as bytes and back.
 
-Three steps, so that the tree never stops for long: :func:`capture` copies
-references to immutable values, on the tree's own thread; :func:`encode_snapshot`
-does the work, on any thread; :func:`restore` checks everything before it
-replaces anything. Where the bytes are kept is not decided here.
+So that the tree never stops for long, a :class:`Capture` is made in steps as
+short as one likes, while the tree goes on; see :mod:`.frozen`. And
+:func:`restore` checks everything before it replaces anything. Where the bytes
+are kept is not decided here.
 
 Form: magic, then pieces, each its length, its CRC-32 and one CBOR value. The
 first piece counts what follows, so that a cut between two pieces shows. Pieces
@@ -14,10 +14,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Sequence
-from operator import attrgetter
+from itertools import islice
 from zlib import crc32
-
-import attrs
 
 from coordlib import encoding
 from coordlib.errors import BadArgumentsError, InvalidAclError, ProtocolError
@@ -35,121 +33,118 @@ from .sessions import OUTCOMES_MAX, SessionRecord, SessionTable
 from .system import SYSTEM_PATHS, born_children
 from .znodes import Znode, ZnodeTable
 
-__all__ = ["Captured", "capture", "encode_snapshot", "restore"]
+__all__ = ["Capture", "capture", "encode_snapshot", "restore"]
 
 _MAGIC = b"coordlib tree\x00\x00\x01"
 # Length and CRC-32 of what follows.
 _PIECE = struct.Struct(">II")
 
-_SESSIONS, _OUTCOMES, _ACLS, _ZNODES = 1, 2, 3, 4
+_KINDS = _SESSIONS, _OUTCOMES, _ACLS, _ZNODES = 1, 2, 3, 4
 
-_PIECE_ENTRIES_MAX = 1000
+_PIECE_ENTRIES_MAX = 250
 # A piece ends with the entry that takes it beyond this many bytes of data.
 _PIECE_BYTES = 1 << 20
 
-_Row = tuple[bytes | None, int, int, int, int, int, int, int, int, int, tuple[Acl, ...]]
-_row_of = attrgetter(
-    "data",
-    "czxid",
-    "mzxid",
-    "pzxid",
-    "ctime",
-    "mtime",
-    "version",
-    "ephemeral_owner",
-    "creates",
-    "aversion",
-    "acl",
-)
-
-
 _Session = tuple[SessionId, bytes, bytes, MemberId, int, tuple[Identity, ...], int]
+_Outcomes = list[tuple[int, tuple[int, Result]]]
 
 
-@attrs.frozen
-class Captured:
-    """The state at one zxid; nothing in it changes any more.
+class Capture:
+    """A snapshot in the making, exact at the zxid at which it was begun.
+
+    The tree may change between two steps. Afterwards it must be closed, or the
+    tree goes on to save old rows for it.
 
     Attributes:
       zxid: The last transaction it includes.
-      paths: Of all znodes, parents first.
-      rows: The other fields of each, in the same order.
-      sessions: Id, nonce, owner, member, timeout, identities and last cxid of
-        each, ascending by id.
-      outcomes: Session, cxid, zxid and result of each, ascending.
 
     """
 
-    zxid: int
-    paths: list[str]
-    rows: list[_Row]
-    sessions: list[_Session]
-    outcomes: list[tuple[SessionId, int, int, Result]]
-
-
-def capture(tree: DataTree) -> Captured:
-    """Return the tree's state now. Cheap: no byte of data is copied."""
-    znodes, sessions = tree.znodes(), tree.sessions()
-    return Captured(
-        zxid=tree.zxid,
-        paths=list(znodes),
-        rows=list(map(_row_of, znodes.values())),
-        sessions=[
-            (
-                s.id,
-                s.nonce,
-                s.owner,
-                s.member,
-                s.timeout_ms,
-                s.identities,
-                s.last_cxid,
+    def __init__(self, tree: DataTree) -> None:
+        self.zxid = tree.zxid
+        self._znodes = tree.znode_table()
+        self._frozen = self._znodes.freeze(tree.zxid)
+        # At one go: they are few, and a microsecond each.
+        self._sessions: list[_Session] = []
+        self._outcomes: list[tuple[SessionId, _Outcomes]] = []
+        for s in tree.sessions():
+            self._sessions.append(
+                (
+                    s.id,
+                    s.nonce,
+                    s.owner,
+                    s.member,
+                    s.timeout_ms,
+                    s.identities,
+                    s.last_cxid,
+                )
             )
-            for s in sessions
-        ],
-        outcomes=[
-            (s.id, cxid, zxid, result)
-            for s in sessions
-            for cxid, (zxid, result) in s.outcomes.items()
-        ],
-    )
+            self._outcomes.append((s.id, list(s.outcomes.items())))
+        self._acls = _AclNumbers()
+        self._parts = {kind: _Part(kind) for kind in _KINDS}
+        self._rest = self._entries()
+        self._has_more = True
+
+    def step(self, entries_max: int) -> bool:
+        """Take over the next znodes or others; return whether there are more.
+
+        Of large ones it takes fewer: it ends with the piece that it completes.
+
+        Args:
+          entries_max: At least 1. Each costs some 5 microseconds.
+
+        """
+        for kind, entry in islice(self._rest, entries_max):
+            if self._parts[kind].add(entry):
+                return True
+            entries_max -= 1
+        self._has_more = not entries_max
+        if not self._has_more:
+            self.close()
+        return self._has_more
+
+    def pieces(self) -> list[bytes]:
+        """Return the snapshot, to be joined, once there is no more."""
+        assert not self._has_more, "a snapshot that is not complete"
+        counts = [part.count for part in self._parts.values()]
+        assert counts[-1] == self._frozen.count, "a znode too few or too many"
+        pieces = [_MAGIC, _piece([self.zxid, *counts])]
+        for part in self._parts.values():
+            pieces += part.finish()
+        return pieces
+
+    def close(self) -> None:
+        """Need the tree no more. Idempotent."""
+        self._znodes.thaw(self._frozen)
+
+    def _entries(self) -> Iterator[tuple[int, list[object]]]:
+        for *session, identities, last_cxid in self._sessions:
+            fields = [identity_fields(identity) for identity in identities]
+            yield _SESSIONS, [*session, fields, last_cxid]
+        for owner, outcomes in self._outcomes:
+            for cxid, (zxid, result) in outcomes:
+                yield _OUTCOMES, [owner, cxid, zxid, result_fields(result)]
+        number_of = self._acls.number_of
+        for row, acl in self._frozen.rows():
+            row.append(0 if acl is OPEN_ACL_UNSAFE else number_of(acl))
+            yield _ZNODES, row
+        for acl in self._acls.numbers:
+            yield _ACLS, entry_fields(acl)
 
 
-def encode_snapshot(captured: Captured) -> bytes:
-    """Return the bytes of a snapshot; equal states have equal bytes."""
-    # Numbered in the order of first use; the open one is 0. By identity, because
-    # equal ones are one, and comparing 200,000 of them takes its time.
-    acls: list[tuple[Acl, ...]] = []
-    number_of = {id(OPEN_ACL_UNSAFE): 0}
-    for *_, acl in captured.rows:
-        if id(acl) not in number_of:
-            acls.append(acl)
-            number_of[id(acl)] = len(acls)
-    head = [
-        captured.zxid,
-        len(captured.sessions),
-        len(captured.outcomes),
-        len(acls),
-        len(captured.paths),
-    ]
-    sessions: Iterator[list[object]] = (
-        [*session, [identity_fields(i) for i in identities], last_cxid]
-        for *session, identities, last_cxid in captured.sessions
-    )
-    outcomes = [
-        [session, cxid, zxid, result_fields(result)]
-        for session, cxid, zxid, result in captured.outcomes
-    ]
-    znodes: Iterator[list[object]] = (
-        [path, *row, number_of[id(acl)]]
-        for path, (*row, acl) in zip(captured.paths, captured.rows, strict=True)
-    )
-    entries = (entry_fields(acl) for acl in acls)
-    pieces = [_MAGIC, _piece(head)]
-    pieces += (_piece([_SESSIONS, part]) for part in _parts(sessions))
-    pieces += (_piece([_OUTCOMES, part]) for part in _parts(iter(outcomes)))
-    pieces += (_piece([_ACLS, part]) for part in _parts(entries))
-    pieces += (_piece([_ZNODES, part]) for part in _parts(znodes))
-    return b"".join(pieces)
+def capture(tree: DataTree) -> Capture:
+    """Begin a snapshot of the tree as it is now."""
+    return Capture(tree)
+
+
+def encode_snapshot(captured: Capture) -> bytes:
+    """Take all steps at once and return the bytes.
+
+    Equal states have equal bytes if they did not change since :func:`capture`.
+    """
+    while captured.step(_PIECE_ENTRIES_MAX):
+        pass
+    return b"".join(captured.pieces())
 
 
 def restore(tree: DataTree, body: bytes) -> None:
@@ -186,23 +181,61 @@ def restore(tree: DataTree, body: bytes) -> None:
     tree.replace(zxid, znodes, sessions)
 
 
+class _AclNumbers:
+    """Numbers ACLs in the order of first use, from 1 on; the open one is 0."""
+
+    def __init__(self) -> None:
+        self.numbers: dict[tuple[Acl, ...], int] = {}
+        # By identity, because hashing 200,000 of them takes its time. With the
+        # ACL itself: one that is released in the tree must not lend its
+        # identity to another one.
+        self._seen: dict[int, tuple[int, tuple[Acl, ...]]] = {}
+
+    def number_of(self, acl: tuple[Acl, ...]) -> int:
+        """Return the number of an ACL."""
+        if id(acl) not in self._seen:
+            # One that nobody used for a while is another object, but equal.
+            number = self.numbers.setdefault(acl, len(self.numbers) + 1)
+            self._seen[id(acl)] = (number, acl)
+        return self._seen[id(acl)][0]
+
+
+class _Part:
+    """The entries of one kind, in pieces of a bounded count and, nearly, size."""
+
+    def __init__(self, kind: int) -> None:
+        self.count = 0
+        self._kind = kind
+        self._pieces: list[bytes] = []
+        self._open: list[list[object]] = []
+        self._size = 0
+
+    def add(self, entry: list[object]) -> bool:
+        """Add an entry; return whether it completed a piece."""
+        self.count += 1
+        self._open.append(entry)
+        for field in entry:
+            if isinstance(field, bytes | list):
+                self._size += len(field)
+        if len(self._open) < _PIECE_ENTRIES_MAX and self._size < _PIECE_BYTES:
+            return False
+        self._complete()
+        return True
+
+    def finish(self) -> list[bytes]:
+        """Return all pieces."""
+        if self._open:
+            self._complete()
+        return self._pieces
+
+    def _complete(self) -> None:
+        self._pieces.append(_piece([self._kind, self._open]))
+        self._open, self._size = [], 0
+
+
 def _piece(value: object) -> bytes:
     content = encoding.encode(value)
     return _PIECE.pack(len(content), crc32(content)) + content
-
-
-def _parts(entries: Iterator[list[object]]) -> Iterator[list[list[object]]]:
-    """Group entries into pieces of a bounded count and, nearly, size."""
-    part: list[list[object]] = []
-    size = 0
-    for entry in entries:
-        part.append(entry)
-        size += sum(len(field) for field in entry if isinstance(field, bytes | list))
-        if len(part) == _PIECE_ENTRIES_MAX or size >= _PIECE_BYTES:
-            yield part
-            part, size = [], 0
-    if part:
-        yield part
 
 
 def _read_pieces(body: bytes) -> Iterator[object]:

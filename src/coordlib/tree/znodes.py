@@ -20,6 +20,7 @@ from .acl_codec import acl_fields
 from .acl_table import AclTable
 from .candidates import Candidates
 from .digest import DigestSum
+from .frozen import FrozenZnodes
 from .lifetimes import NO_OWNER
 from .paths import parent_of
 from .quotas import (
@@ -111,6 +112,7 @@ class ZnodeTable:
     __slots__ = (
         "_acls",
         "_digests",
+        "_frozen",
         "_sessions",
         "_undo",
         "by_path",
@@ -130,6 +132,8 @@ class ZnodeTable:
         self._digests = DigestSum(_describe)
         # What takes back the changes since begin(); None outside of a multi.
         self._undo: list[Callable[[], None]] | None = None
+        # Who needs old rows; None, which is quick to see, when nobody does.
+        self._frozen: list[FrozenZnodes] | None = None
         root.acl = self._acls.share(root.acl)
         self._digests.add("/", root)
         for path in SYSTEM_PATHS[1:] if new else ():
@@ -154,6 +158,8 @@ class ZnodeTable:
         if self._undo is not None:
             undo = partial(self._uncreate, path, parent.creates, parent.pzxid)
             self._undo.append(undo)
+        if self._frozen is not None:
+            self._changing(parent_path, parent)
         znode = Znode(data, zxid, zxid, zxid, time_ms, time_ms, 0, owner, acl=acl)
         self.link(path, znode, parent)
         parent.creates += 1
@@ -175,6 +181,9 @@ class ZnodeTable:
         znode = self.by_path[path]
         if self._undo is not None:
             self._undo.append(partial(self._undelete, path, znode, parent.pzxid))
+        if self._frozen is not None:
+            self._changing(parent_path, parent)
+            self._going(path, znode)
         self._unlink(path, znode, parent)
         parent.pzxid = zxid
         self._touch(parent_path, parent)
@@ -190,6 +199,8 @@ class ZnodeTable:
         if self._undo is not None:
             before = (znode.data, znode.version, znode.mzxid, znode.mtime)
             self._undo.append(partial(self._unset, path, znode, before))
+        if self._frozen is not None:
+            self._changing(path, znode)
         grown = size_of(data) - size_of(znode.data)
         znode.data = data
         znode.version = version
@@ -204,6 +215,8 @@ class ZnodeTable:
         """Replace the ACL of a znode and give it this version; not in a multi."""
         assert self._undo is None
         znode = self.by_path[path]
+        if self._frozen is not None:
+            self._changing(path, znode)
         self._acls.release(znode.acl)
         znode.acl = self._acls.share(acl)
         znode.aversion = version
@@ -248,6 +261,33 @@ class ZnodeTable:
     def digest(self) -> int:
         """Return the sum over all znodes."""
         return self._digests.value()
+
+    # --- as they were ---
+
+    def freeze(self, zxid: int) -> FrozenZnodes:
+        """Return the znodes as they are now, at ``zxid``, until :meth:`thaw`.
+
+        Not within a multi: so what is taken back has been kept before.
+        """
+        assert self._undo is None
+        frozen = FrozenZnodes(zxid, self.by_path)
+        self._frozen = [*(self._frozen or ()), frozen]
+        return frozen
+
+    def thaw(self, frozen: FrozenZnodes) -> None:
+        """Keep nothing more for one whom :meth:`freeze` returned. Idempotent."""
+        rest = [other for other in self._frozen or () if other is not frozen]
+        self._frozen = rest or None
+
+    def _changing(self, path: str, znode: Znode) -> None:
+        for frozen in self._frozen or ():
+            frozen.changing(path, znode)
+
+    def _going(self, path: str, znode: Znode) -> None:
+        for frozen in self._frozen or ():
+            frozen.going(path, znode)
+
+    # --- indexes ---
 
     def _unlink(self, path: str, znode: Znode, parent: Znode) -> None:
         """Undo :meth:`link`."""
@@ -377,6 +417,8 @@ class ZnodeTable:
             if self._undo is not None:
                 # Before there was a quota, they may have said anything.
                 self._undo.append(partial(self._retell, path, stats, stats.data))
+            if self._frozen is not None:
+                self._changing(path, stats)
             stats.data = quota.stats()
             self._touch(path, stats)
 

@@ -24,6 +24,7 @@ from coordlib.replica.wire import Confirm, Forward, Touch
 from coordlib.tree import (
     NO_SESSION,
     Applied,
+    Capture,
     Cause,
     CloseSession,
     OpenSession,
@@ -32,7 +33,6 @@ from coordlib.tree import (
     SessionOpened,
     capture,
     encode_request,
-    encode_snapshot,
     stamp,
 )
 
@@ -48,6 +48,9 @@ __all__ = ["Kept", "Service"]
 _REQUEST_BYTES_MAX = 4 << 20
 _CLEANED_PER_MINUTE = 600
 _BATCH_REQUESTS = 4096
+# Few and slow, so that transactions come between.
+_SNAPSHOT_STEP = 3
+_SNAPSHOT_PAUSE = 2_000
 
 
 @attrs.define(eq=False)
@@ -106,7 +109,8 @@ class Service:
         factory=dict, init=False
     )
     # The snapshot that waits until the log has what it holds.
-    _captured: tuple[int, int, bytes] | None = attrs.field(default=None, init=False)
+    _captured: tuple[int, Capture] | None = attrs.field(default=None, init=False)
+    _is_whole: bool = attrs.field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
         """Keep nothing yet."""
@@ -468,17 +472,28 @@ class Service:
         self.saving = True
         self._applied_since = 0
         process.oracles.captured(process.tree)
-        body = encode_snapshot(capture(process.tree))
-        self._captured = (process.last_io, process.tree.zxid, body)
-        self.durable(process.durable_io)
+        self._captured = (process.last_io, capture(process.tree))
+        self._step()
+
+    def _step(self) -> None:
+        """Go on with the snapshot; the tree may change between two steps."""
+        assert self._captured is not None
+        process, (_, captured) = self.process, self._captured
+        if captured.step(_SNAPSHOT_STEP):
+            process.kernel.after(_SNAPSHOT_PAUSE, process, self._step)
+        else:
+            if captured.zxid < process.tree.zxid:
+                process.kernel.mark("snapshot.while-the-tree-changed")
+            self._is_whole = True
+            self.durable(process.durable_io)
 
     def durable(self, io: int) -> None:
         """Save the snapshot once the log holds everything that it does."""
-        if self._captured is not None and self._captured[0] <= io:
-            _, zxid, body = self._captured
-            self._captured = None
+        if self._captured is not None and self._is_whole and self._captured[0] <= io:
+            _, captured = self._captured
+            self._captured, self._is_whole = None, False
             self.process.kernel.mark("snapshot.saved")
-            self.process.store.save_snapshot(zxid, body)
+            self.process.store.save_snapshot(captured.zxid, captured.pieces())
 
 
 def _ignore(_applied: Applied) -> None:

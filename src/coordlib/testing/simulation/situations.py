@@ -70,6 +70,7 @@ SITUATIONS = frozenset(
         "wiped-again",
         "wiped.synchronised",
         "snapshot.saved",
+        "snapshot.while-the-tree-changed",
         # Links.
         "link.lost-frames",
         "link.many-frames-held-back",

@@ -7,7 +7,7 @@ the batch's time is over; a crash before that carries out some of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Set as AbstractSet
+from collections.abc import Callable, Sequence, Set as AbstractSet
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -43,7 +43,7 @@ class _Staged:
     """A snapshot to be written aside, then published."""
 
     zxid: int
-    body: bytes
+    pieces: Sequence[bytes]
     is_aside: bool = False
 
 
@@ -113,9 +113,9 @@ class Store:
         self._queue.append((io, entries))
         self._begin()
 
-    def save_snapshot(self, zxid: int, body: bytes) -> None:
+    def save_snapshot(self, zxid: int, pieces: Sequence[bytes]) -> None:
         """Write a snapshot aside, beside the log; then publish it."""
-        staged = self._staged = _Staged(zxid, body)
+        staged = self._staged = _Staged(zxid, pieces)
         delay = 5 * self.latency()
         if self.kernel.oddly("disk.slow-snapshot"):
             delay *= 100
@@ -123,7 +123,7 @@ class Store:
 
     def _stage(self, staged: _Staged) -> None:
         try:
-            self._log.stage_snapshot(staged.zxid, staged.body)
+            self._log.stage_snapshot(staged.zxid, staged.pieces)
         except OSError as error:
             self._fail(error)
             return
@@ -208,7 +208,7 @@ class Store:
             doing.append("publishing" if is_aside else "staging")
         try:
             if self._staged is not None and not self._staged.is_aside:
-                self._log.stage_snapshot(self._staged.zxid, self._staged.body)
+                self._log.stage_snapshot(self._staged.zxid, self._staged.pieces)
             self._carry_out(self._batch)
             if self._staged is not None and self._staged.is_aside:
                 self._log.publish_snapshot(self._staged.zxid)

@@ -1,0 +1,150 @@
+"""All znodes as they were at one zxid, while the table goes on changing.
+
+Copy on write, in both directions: a walk copies one znode after the other, and
+the table saves the old row of a znode before it changes one that the walk has
+not reached. So nobody has to wait for the whole, and what is saved is no more
+than what changed meanwhile. What the rows are for is not known here.
+
+The walk goes down from the root, siblings in the order of creation. Hence a
+parent comes before its children, what was created later is not met, and whether
+the walk has passed a znode shows by its place: nothing is kept of those that
+were copied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from .acl import Acl
+
+if TYPE_CHECKING:
+    from .znodes import Znode
+
+__all__ = ["FrozenZnodes", "Row"]
+
+Row = tuple[list[object], tuple[Acl, ...]]
+"""The path and the plain fields of a znode, as a snapshot has them; its ACL."""
+
+# Children looked up at a time: between two rows, the table may change.
+_CHILDREN_AT_ONCE = 128
+
+
+class FrozenZnodes:
+    """The znodes of one table at ``zxid``, which is the last one applied to it.
+
+    Attributes:
+      count: How many they are.
+
+    """
+
+    __slots__ = ("_by_path", "_kept", "_last", "_root", "_zxid", "count")
+
+    def __init__(self, zxid: int, by_path: dict[str, Znode]) -> None:
+        self.count = len(by_path)
+        self._zxid = zxid
+        self._by_path = by_path
+        self._root = _row("/", by_path["/"])
+        # Czxid and path of the last child that was passed: of the root, of that
+        # child, and so on down to where the walk is. Empty when it is over.
+        self._last: list[tuple[int, str]] = [(0, "")]
+        # Old rows of what the walk has not passed. Invariant: those of deleted
+        # znodes are in the order of deletion, children before their parent.
+        self._kept: dict[str, Row] = {}
+
+    def rows(self) -> Iterator[Row]:
+        """Return all rows, a parent before its children. Once only.
+
+        The table may change between any two of them.
+        """
+        yield self._root
+        yield from self._walk()
+        # What is kept now is gone from the table. The last one deleted comes
+        # first, as its parent can only have gone later.
+        while self._kept:
+            _, row = self._kept.popitem()
+            yield row
+
+    def changing(self, path: str, znode: Znode) -> None:
+        """Note that a znode is about to change."""
+        if (
+            znode.czxid <= self._zxid
+            and path not in self._kept
+            and not self._has_passed(path)
+        ):
+            self._kept[path] = _row(path, znode)
+
+    def going(self, path: str, znode: Znode) -> None:
+        """Note that a znode is about to be deleted."""
+        self.changing(path, znode)
+        if znode.czxid <= self._zxid and path in self._kept:
+            # To the end.
+            self._kept[path] = self._kept.pop(path)
+
+    def _walk(self) -> Iterator[Row]:
+        """Return the rows of those that are still there, but the root's."""
+        by_path, kept, last = self._by_path, self._kept, self._last
+        parents = ["/"]
+        while parents:
+            keys = self._next_children(parents[-1])
+            if not keys:
+                parents.pop()
+                last.pop()
+            for key in keys:
+                created, path = last[-1] = key
+                znode = by_path.get(path)
+                if znode is None or znode.czxid != created:
+                    # Deleted since we looked.
+                    continue
+                row = kept.pop(path, None) or _row(path, znode)
+                if znode.children:
+                    # Before anything can change: they are not passed.
+                    parents.append(path)
+                    last.append((0, ""))
+                    yield row
+                    break
+                yield row
+
+    def _next_children(self, path: str) -> list[tuple[int, str]]:
+        parent = self._by_path.get(path)
+        if parent is None or parent.children is None:
+            return []
+        # Of a new znode at this path all children are too new.
+        end = (self._zxid + 1, "")
+        found = parent.children.irange(self._last[-1], end, (False, False))
+        return list(islice(found, _CHILDREN_AT_ONCE))
+
+    def _has_passed(self, path: str) -> bool:
+        """Tell whether the walk has passed the znode at ``path``, which exists.
+
+        Its ancestors are as old as it is: a newer one would have no old child.
+        """
+        end = 0
+        for last in self._last:
+            if end == len(path) or path == "/":
+                return True
+            end = path.find("/", end + 1)
+            if end < 0:
+                end = len(path)
+            name = path[:end]
+            place = (self._by_path[name].czxid, name)
+            if place != last:
+                return place < last
+        return True
+
+
+def _row(path: str, znode: Znode) -> Row:
+    return [
+        path,
+        znode.data,
+        znode.czxid,
+        znode.mzxid,
+        znode.pzxid,
+        znode.ctime,
+        znode.mtime,
+        znode.version,
+        znode.ephemeral_owner,
+        znode.creates,
+        znode.aversion,
+    ], znode.acl
