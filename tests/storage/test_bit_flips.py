@@ -57,7 +57,7 @@ def written() -> tuple[Image, Recovered, tuple[History, ...]]:
             history.apply(*entry)
             states.append(History(history.meta, 0, history.records.copy()))
         if turn in (11, 22):
-            log.stage_snapshot(zxid, SNAPSHOT)
+            log.stage_snapshot(zxid, [SNAPSHOT])
             log.publish_snapshot(zxid)
     image = image_of(disk)
     return image, recover_disk(disk_of(image), IDENTITY), tuple(states)

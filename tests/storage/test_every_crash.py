@@ -95,7 +95,7 @@ class Player:
 
     def perform(self, step: list[Entry] | int, log: Log) -> None:
         if isinstance(step, int):
-            log.stage_snapshot(step, body(step))
+            log.stage_snapshot(step, [body(step)])
             log.publish_snapshot(step)
         else:
             self.submitted += len(step)

@@ -57,7 +57,7 @@ def write(disk: Disk) -> None:
     for batch in batches:
         log.append(batch)
         log.flush()
-    log.stage_snapshot(EPOCH | 3, b"saved")
+    log.stage_snapshot(EPOCH | 3, [b"saved"])
     log.publish_snapshot(EPOCH | 3)
     log.append(
         [
