@@ -19,7 +19,14 @@ import trio.testing
 
 from coordlib.errors import CorruptLogError, StorageError, StorageLockedError
 from coordlib.storage import file as file_module
-from coordlib.storage.directory import OS, System, segment_name, snapshot_name
+from coordlib.storage.directory import (
+    OS,
+    Directory,
+    System,
+    segment_name,
+    snapshot_name,
+    temporary_name,
+)
 from coordlib.storage.file import FileStore
 from coordlib.storage.interface import EntryKind, Recovered, Write
 from storage.fake_system import FakeSystem, write_image
@@ -96,6 +103,76 @@ def test_links_are_not_followed(path: Path, tmp_path: Path, name: str) -> None:
         store_at(path).recover()
 
     assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.parametrize("name", ["LOCK", segment_name(1)])
+def test_a_pipe_is_refused_and_not_waited_for(path: Path, name: str) -> None:
+    path.mkdir()
+    os.mkfifo(path / name)
+
+    with pytest.raises(StorageError, match="not a regular file"):
+        store_at(path).recover()
+
+
+@pytest.mark.parametrize("mode", [0o720, 0o702])
+def test_a_directory_that_others_may_write_to_is_refused(path: Path, mode: int) -> None:
+    path.mkdir()
+    path.chmod(mode)
+
+    with pytest.raises(StorageError, match="others than its owner may write"):
+        store_at(path).recover()
+
+    assert list(path.iterdir()) == []
+
+
+def test_a_directory_of_another_user_is_refused(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path.mkdir()
+    user = path.stat().st_uid
+    monkeypatch.setattr(os, "geteuid", lambda: user + 1)
+    monkeypatch.setattr(os, "fstat", _owned_by(user + 2))
+
+    with pytest.raises(StorageError, match="belongs to another user"):
+        store_at(path).recover()
+
+
+def _owned_by(user: int) -> Callable[[int], os.stat_result]:
+    """Return an ``fstat`` that names another owner: only root could make it so."""
+    real = os.fstat
+
+    def fstat(fd: int) -> os.stat_result:
+        fields = list(real(fd))
+        fields[4] = user
+        return os.stat_result(fields)
+
+    return fstat
+
+
+def test_files_are_opened_in_the_locked_directory_wherever_its_path_leads(
+    path: Path, tmp_path: Path
+) -> None:
+    directory = Directory.open(path, OS)
+    try:
+        path.rename(tmp_path / "moved")
+        path.symlink_to(tmp_path / "elsewhere")
+        directory.stage(temporary_name("log", 1), [b"x"])
+        directory.publish(temporary_name("log", 1), segment_name(1))
+    finally:
+        directory.close()
+
+    assert (tmp_path / "moved" / segment_name(1)).read_bytes() == b"x"
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_two_replicas_of_one_process_are_kept_apart(path: Path) -> None:
+    first = store_at(path)
+    first.recover()
+    with pytest.raises(StorageLockedError):
+        store_at(path).recover()
+    first.close()
+
+    assert read(path).records == []
 
 
 def test_a_directory_that_cannot_be_written_is_named(path: Path) -> None:

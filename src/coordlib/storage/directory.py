@@ -14,6 +14,7 @@ import errno
 import fcntl
 import os
 import re
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -112,7 +113,12 @@ class _OS:
     """The operating system itself."""
 
     def open(self, name: str, flags: int, *, dir_fd: int) -> int:
-        return os.open(name, flags, mode=0o600, dir_fd=dir_fd)
+        # A pipe under one of our names must not let us wait for its other end.
+        fd = os.open(name, flags | os.O_NONBLOCK, mode=0o600, dir_fd=dir_fd)
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            os.close(fd)
+            raise OSError(errno.EINVAL, "not a regular file", name)
+        return fd
 
     def close(self, fd: int) -> None:
         os.close(fd)
@@ -182,7 +188,8 @@ class Directory:
 
         Raises:
           StorageLockedError: Another replica has it.
-          StorageError: It is no directory, or a symbolic link.
+          StorageError: It is no directory, or a symbolic link, or others than
+            its owner may write to it.
 
         """
         _make(path)
@@ -190,6 +197,7 @@ class Directory:
             raise StorageError(f"{path} is a symbolic link; name the directory itself")
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | _FLAGS)
         try:
+            _refuse_shared(path, os.fstat(fd))
             lock_fd = _lock(path, fd, system)
         except BaseException:
             os.close(fd)
@@ -329,6 +337,16 @@ def _make(path: Path) -> None:
             os.fsync(fd)
         finally:
             os.close(fd)
+
+
+def _refuse_shared(path: Path, status: os.stat_result) -> None:
+    """Refuse a directory in which others could put files in place of ours."""
+    if status.st_uid not in (0, os.geteuid()):
+        raise StorageError(f"{path} belongs to another user, number {status.st_uid}")
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise StorageError(
+            f"{path}: others than its owner may write to it; chmod go-w takes that away"
+        )
 
 
 def _lock(path: Path, dir_fd: int, system: System) -> int:
