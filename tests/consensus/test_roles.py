@@ -389,6 +389,43 @@ def test_who_only_greets_is_not_followed_again_when_others_are_silent() -> None:
     assert of(peer.drain(), RoleChanged)[-1] == RoleChanged(Role.LEADING, NO_EPOCH, TWO)
 
 
+def test_a_learner_reminds_those_who_hear_nothing_else_of_it() -> None:
+    """Or a link whose other end died stays, and that member cannot come back."""
+    peer = learner(Z[1])
+    peer.link_up(LINK_TO[TWO], TWO, 0.0)
+    peer.drain()
+    peer.receive(LINK_TO[THREE], [Ping(1)], 0.9)
+    peer.drain()
+
+    peer.on_deadline(1.0)
+
+    reminded = of(peer.drain(), Send)
+    assert [(s.links, type(s.message)) for s in reminded] == [
+        ((LINK_TO[TWO],), Notification)
+    ]
+    assert peer.next_deadline() == 1.9
+
+
+def test_a_would_be_leader_that_gave_up_is_left_for_another() -> None:
+    """3 hears 1 alone and tries for ever; 2 hears everybody but 3."""
+    peer = make_peer(ONE, Z[1], voters=5)
+    for member in (TWO, THREE):
+        peer.link_up(LINK_TO[member], member, 0.0)
+    vote = looking(TWO, Z[1]).vote
+    say(peer, TWO, Notification(1, Role.LEADING, TWO, NO_EPOCH, vote))
+    effects = say(peer, THREE, leading_without_epoch(THREE, number=1))
+    assert of(effects, RoleChanged)[-1].leader == THREE
+
+    effects = say(peer, THREE, looking(THREE, Z[1], number=2))
+
+    assert of(effects, RoleChanged)[-1].leader == TWO
+
+
+def leading_without_epoch(member: MemberId, number: int) -> Notification:
+    vote = looking(member, Z[1]).vote
+    return Notification(number, Role.LEADING, member, NO_EPOCH, vote)
+
+
 def test_an_epoch_after_which_there_is_none_halts_nobody_but_its_own_member() -> None:
     """A member with a bug would end every leader, one after the other."""
     peer = leader(Z[1])

@@ -78,6 +78,8 @@ class Learner:
     epoch: Epoch = NO_EPOCH
     _phase: Phase = Phase.DISCOVERY
     _deadline: float = 0.0
+    # When those are told again what we do who hear nothing else of us.
+    _reminds_at: float = 0.0
 
     @property
     def established(self) -> bool:
@@ -101,7 +103,7 @@ class Learner:
         )
         core.send(self.leader, info, after=core.last_io)
         # Not less: it may be far away, and wait for silent voters before it leads.
-        self._deadline = now + core.settings.silence_timeout
+        self._deadline = self._reminds_at = now + core.settings.silence_timeout
 
     def link_down(self, member: MemberId) -> None:
         """End when the leader's link breaks: its process is dead, or we are cut off."""
@@ -109,8 +111,8 @@ class Learner:
             self.ended = "the link to the leader broke"
 
     def next_deadline(self) -> float:
-        """Return when the leader counts as dead."""
-        return self._deadline
+        """Return when the leader counts as dead, or the others are reminded."""
+        return min(self._deadline, self._reminds_at)
 
     def on_deadline(self, now: float) -> None:
         """End when the leader has been silent for too long.
@@ -118,10 +120,14 @@ class Learner:
         Its link ends too, also where it never answered: what a frozen process
         or a dead host said last would make it the best choice for ever.
         """
+        core = self.core
         if now >= self._deadline:
             self.ended = "the leader is silent"
             self.unanswered = self.discovering
-            self.core.close(self.leader, self.ended)
+            core.close(self.leader, self.ended)
+        elif now >= self._reminds_at:
+            self._reminds_at = now + core.settings.silence_timeout
+            core.remind([member for member in core.link_of if member != self.leader])
 
     def heard(self, member: MemberId | None, now: float) -> None:
         """Note a sign of the leader's life."""

@@ -254,6 +254,7 @@ class Peer:
         if known is not None and message.number <= known.number:
             return
         self._core.notified[member] = message
+        has_led = known is not None and known.role is Role.LEADING
         role = self._role
         if isinstance(role, Leader):
             if message.leader != self._core.me:
@@ -271,9 +272,13 @@ class Peer:
                 member == role.leader
                 and message.role is Role.LOOKING
                 # While it looks it may still choose itself, unless it led before.
-                and not role.discovering
+                and (has_led or not role.discovering)
             ):
                 role.ended = "the leader leads no longer"
+                # Nor did it get anywhere: another who tries may be heard by more.
+                role.unanswered = role.discovering and any(
+                    other.role is Role.LEADING for other in self._core.notified.values()
+                )
         elif message.leader != self._core.me:
             role.link_down(member)
 

@@ -227,6 +227,8 @@ class Process:
 
     def hang_up(self, member: MemberId, pause: int) -> None:
         """Close the link to a member, behind what was sent over it; be deaf for it."""
+        if not self.kernel.is_odd:
+            return
         end, direction = self.link_to(member), (member, self.member)
         if end is not None and end.is_open and not self.network.is_cut(*direction):
             self.network.close(end)

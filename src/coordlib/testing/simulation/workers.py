@@ -174,6 +174,10 @@ class Worker:
     def _think(self) -> None:
         process = self.service.process
         pause = process.clock.random.expovariate(1 / process.profile.pause)
+        if not process.kernel.is_odd:
+            # In the end there must be time for an observer to get level before
+            # an epoch of twenty transactions is over.
+            pause = max(pause, 50_000)
         self._after(round(pause))
 
     def flood(self, count: int) -> None:
