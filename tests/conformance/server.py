@@ -18,7 +18,7 @@ from .program import SUPERUSER
 __all__ = ["Ports", "is_installed", "running_servers"]
 
 _JAR = Path("/usr/share/java/zookeeper.jar")
-_PATIENCE = 60.0
+_PATIENCE = 120.0
 
 _OPTIONS = {
     "zookeeper.DigestAuthenticationProvider.superDigest": SUPERUSER,

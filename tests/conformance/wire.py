@@ -126,7 +126,7 @@ class Connection:
     ) -> None:
         self.events: list[Event] = []
         self._xid = 0
-        self._socket = socket.create_connection(("127.0.0.1", port), 30)
+        self._socket = socket.create_connection(("127.0.0.1", port), 120)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._reader = self._socket.makefile("rb")
         connect = kazoo.Connect(0, 0, timeout_ms, session, password, read_only=False)
