@@ -34,11 +34,11 @@ bitflips: $(VENV)/.dev
 crashes: $(VENV)/.dev
 	CRASH_SEEDS=2600 $(BIN)/pytest -q tests/storage/test_every_crash.py
 
-# Some fifty minutes on two cores; fails if any seed violates anything, or all of
-# them together miss a situation.
-SEEDS ?= 2000
+# Sixty million events, in some twenty-five minutes on two cores; fails if any seed
+# violates anything, or all of them together miss a situation.
+SEEDS ?= 4600
 JOBS ?= 2
-SECONDS_EACH ?= 17
+SECONDS_EACH ?= 5
 simulate: $(VENV)/.dev
 	$(BIN)/python -m coordlib.testing.simulate --seeds $(SEEDS) --seconds $(SECONDS_EACH) --jobs $(JOBS)
 
