@@ -143,6 +143,15 @@ def test_an_impossible_ticket_is_refused(id: int, password: bytes) -> None:
         SessionTicket(SessionId(id), password)
 
 
+async def test_a_password_is_random() -> None:
+    async with MemoryEnsemble(1) as members:
+        sessions = [await open_session(members[1]) for _ in range(20)]
+        passwords = {session.ticket.password for session in sessions}
+
+        assert len(passwords) == 20
+        assert {len(password) for password in passwords} == {16}
+
+
 def test_a_password_is_not_printed() -> None:
     assert "secret" not in repr(SessionTicket(SessionId(1), b"a 16-byte secret"))
 
