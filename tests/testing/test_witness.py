@@ -137,6 +137,18 @@ def test_a_request_that_was_sent_twice_counts_once(scene: Scene) -> None:
     assert scene.rules() == []
 
 
+def test_a_request_that_comes_again_after_its_session_counts_once() -> None:
+    """Its number is forgotten with the session; it is refused, and was done."""
+    story = Story()
+    anna, ben = story.open(b"anna"), story.open(b"ben")
+    call = story.write(anna, Create("/x"))
+    story.world.close(anna)
+    story.do(call)
+    story.read(ben, Exists("/x"))
+
+    assert check_history(story.calls, story.log) == []
+
+
 def test_two_answers_do_not_share_a_place_in_the_log(scene: Scene) -> None:
     twin = attrs.evolve(scene.late, called=scene.late.called + 0.1)
     scene.story.calls.append(twin)

@@ -212,6 +212,10 @@ class _Check:
         if transaction.session not in sessions:
             return
         key = transaction.session, transaction.cxid
+        if key in self._places:
+            # Sent twice, and the second came after the end of its session, when
+            # nobody remembers its number any more: it changes nothing.
+            return
         call = self._claims.get(key)
         if call is None and isinstance(transaction.operation, AddIdentities):
             # Who somebody is has been proved beside the recorder.
