@@ -22,7 +22,7 @@ from .acl import Acl
 if TYPE_CHECKING:
     from .znodes import Znode
 
-__all__ = ["FrozenZnodes", "Row"]
+__all__ = ["FrozenZnodes", "Row", "row_of"]
 
 Row = tuple[list[object], tuple[Acl, ...]]
 """The path and the plain fields of a znode, as a snapshot has them; its ACL."""
@@ -45,7 +45,7 @@ class FrozenZnodes:
         self.count = len(by_path)
         self._zxid = zxid
         self._by_path = by_path
-        self._root = _row("/", by_path["/"])
+        self._root = row_of("/", by_path["/"])
         # Czxid and path of the last child that was passed: of the root, of that
         # child, and so on down to where the walk is. Empty when it is over.
         self._last: list[tuple[int, str]] = [(0, "")]
@@ -73,7 +73,7 @@ class FrozenZnodes:
             and path not in self._kept
             and not self._has_passed(path)
         ):
-            self._kept[path] = _row(path, znode)
+            self._kept[path] = row_of(path, znode)
 
     def going(self, path: str, znode: Znode) -> None:
         """Note that a znode is about to be deleted."""
@@ -97,7 +97,7 @@ class FrozenZnodes:
                 if znode is None or znode.czxid != created:
                     # Deleted since we looked.
                     continue
-                row = kept.pop(path, None) or _row(path, znode)
+                row = kept.pop(path, None) or row_of(path, znode)
                 if znode.children:
                     # Before anything can change: they are not passed.
                     parents.append(path)
@@ -134,7 +134,8 @@ class FrozenZnodes:
         return True
 
 
-def _row(path: str, znode: Znode) -> Row:
+def row_of(path: str, znode: Znode) -> Row:
+    """Return all there is of one znode: for snapshots, and for the digest."""
     return [
         path,
         znode.data,

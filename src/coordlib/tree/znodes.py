@@ -20,7 +20,7 @@ from .acl_codec import acl_fields
 from .acl_table import AclTable
 from .candidates import Candidates
 from .digest import DigestSum
-from .frozen import FrozenZnodes
+from .frozen import FrozenZnodes, row_of
 from .lifetimes import NO_OWNER
 from .paths import parent_of
 from .quotas import (
@@ -441,17 +441,5 @@ def _system_znode(path: str) -> Znode:
 
 
 def _describe(path: str, znode: Znode) -> object:
-    return [
-        path,
-        znode.data,
-        znode.czxid,
-        znode.mzxid,
-        znode.pzxid,
-        znode.ctime,
-        znode.mtime,
-        znode.version,
-        znode.ephemeral_owner,
-        znode.creates,
-        znode.aversion,
-        acl_fields(znode.acl),
-    ]
+    fields, acl = row_of(path, znode)
+    return [*fields, acl_fields(acl)]
