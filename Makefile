@@ -34,9 +34,9 @@ bitflips: $(VENV)/.dev
 crashes: $(VENV)/.dev
 	CRASH_SEEDS=2600 $(BIN)/pytest -q tests/storage/test_every_crash.py
 
-# Sixty million events, in some twenty-five minutes on two cores; fails if any seed
+# Sixty million events, in some thirty minutes on two cores; fails if any seed
 # violates anything, or all of them together miss a situation.
-SEEDS ?= 4600
+SEEDS ?= 5400
 JOBS ?= 2
 SECONDS_EACH ?= 5
 simulate: $(VENV)/.dev

@@ -44,8 +44,8 @@ def test_a_touch_counts_for_all_sessions_of_its_owner_alone() -> None:
     expiry.touch(A, 1.5)
 
     assert look(expiry, sessions, 2.4) == [2]
-    assert look(expiry, sessions, 2.6) == [2, 3]
-    assert look(expiry, sessions, 3.6) == [1, 2, 3]
+    assert look(expiry, sessions, 2.6) == [3]
+    assert look(expiry, sessions, 3.6) == [1]
 
 
 def test_a_new_reign_gives_the_full_timeout() -> None:
@@ -97,6 +97,18 @@ def test_keepers_without_sessions_are_forgotten() -> None:
     assert A in expiry._heard
 
 
+def test_a_session_is_told_to_end_once_unless_it_is_resumed_meanwhile() -> None:
+    expiry, sessions = Expiry(0.0, 100.0), [session(1, A, 1000)]
+    assert look(expiry, sessions, 1.0) == [1]
+    assert look(expiry, sessions, 1.1) == []
+
+    sessions[0].owner = B
+    expiry.opened(SessionId(1), B, 1.2)
+
+    assert look(expiry, sessions, 2.1) == []
+    assert look(expiry, sessions, 2.2) == [1]
+
+
 @given(st.integers(0, 1 << 32))
 def test_the_queue_finds_whom_a_search_finds(seed: int) -> None:
     rng = random.Random(seed)
@@ -129,12 +141,16 @@ def test_the_queue_finds_whom_a_search_finds(seed: int) -> None:
                 if now - looked > 2.0:
                     began = now
                 looked = now
-                assert expiry.expired(sessions, now) == [
+                found = expiry.expired(sessions, now)
+                assert found == [
                     record.id
                     for record in sessions.values()
                     if now - max(began, heard.get(record.owner, began))
                     >= record.timeout_ms / 1000
                 ]
+                # So that they are found anew, as long as they are there.
+                for ended in found:
+                    expiry.closed(ended)
 
 
 def test_a_look_is_at_those_that_are_due() -> None:

@@ -45,6 +45,9 @@ class Expiry:
     # touches only delay that, and so are not looked at here before it is due.
     _due: list[tuple[float, SessionId]] = attrs.field(factory=list, init=False)
     _newest: int = attrs.field(default=0, init=False)
+    # Those that were returned and are not known to have ended: in an epoch what is
+    # proposed is not lost.
+    _ending: set[SessionId] = attrs.field(factory=set, init=False)
     # Forget keepers without sessions when there are more than this.
     _keepers_max: int = attrs.field(default=_SPARE_KEEPERS, init=False)
 
@@ -56,14 +59,22 @@ class Expiry:
         """Note that ``owner`` lives, and with it its sessions."""
         self._heard[owner] = now
 
+    def opened(self, session: SessionId, owner: bytes, now: float) -> None:
+        """Count from now; it may be resumed, and so never end as it was about to."""
+        self._ending.discard(session)
+        self.touch(owner, now)
+
+    def closed(self, session: SessionId) -> None:
+        """Note that an expiry, or something else, has ended a session."""
+        self._ending.discard(session)
+
     def expired(
         self, sessions: dict[SessionId, SessionRecord], now: float
     ) -> list[SessionId]:
-        """Return the sessions whose time is over, ascending.
+        """Return the sessions whose time is over, ascending, each once.
 
         Args:
-          sessions: All that there are, ascending; those that are over are
-            returned anew until they are no longer among them.
+          sessions: All that there are, ascending.
           now: No earlier than at the last look.
 
         """
@@ -80,11 +91,12 @@ class Expiry:
                 continue
             heard = max(self.began, self._heard.get(session.owner, self.began))
             left = session.timeout_ms / 1000 - (now - heard)
-            if left <= 0:
+            if left <= 0 and session.id not in self._ending:
                 overdue.append(session.id)
             later.append((now + left, session.id))
         for due in later:
             heappush(self._due, due)
+        self._ending.update(overdue)
         if len(self._heard) > self._keepers_max:
             self._forget(sessions)
         return sorted(overdue)

@@ -46,8 +46,6 @@ class Reign:
     _replica: Replica
     _expiry: Expiry = attrs.field(init=False)
     _cleaner: Cleaner = attrs.field(init=False)
-    # Who is being expired: proposed, not applied yet.
-    _expiring: set[SessionId] = attrs.field(factory=set, init=False)
     # Barriers under way: who is told, and the number of its touch.
     _barriers: dict[int, tuple[ReplicaLink | None, int]] = attrs.field(
         factory=dict, init=False
@@ -92,25 +90,24 @@ class Reign:
     # --- sessions ---
 
     def session_opened(self, opened: SessionOpened) -> None:
-        """Count from now; it may be resumed, and so never end as it was about to."""
-        self._expiring.discard(opened.session)
-        self._expiry.touch(opened.owner, trio.current_time())
+        """Count its silence from now."""
+        self._expiry.opened(opened.session, opened.owner, trio.current_time())
 
     def session_closed(self, session: SessionId) -> None:
         """Note that an expiry, or something else, has ended a session."""
-        self._expiring.discard(session)
+        self._expiry.closed(session)
 
     def expire(self, now: float) -> None:
         """Propose to end the sessions that were silent for too long."""
         tree = self._replica.tree
         overdue = self._expiry.expired(tree.sessions_by_id(), now)
-        closings = [
-            CloseSession(record.id, Cause.EXPIRED, record.owner)
-            for record in map(tree.session, overdue)
-            if record is not None and record.id not in self._expiring
-        ]
-        self._expiring.update(closing.session for closing in closings)
-        self._propose(closings)
+        self._propose(
+            [
+                CloseSession(record.id, Cause.EXPIRED, record.owner)
+                for record in map(tree.session, overdue)
+                if record is not None
+            ]
+        )
 
     # --- znodes ---
 

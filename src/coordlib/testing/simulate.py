@@ -30,6 +30,9 @@ __all__ = ["Summary", "main", "play_all"]
 _TAIL = 40
 _WIDTH = 200
 
+# In seconds: how often a long run tells how far it is.
+_TELLS_EVERY = 30
+
 # So many seeds must reach every situation.
 _LONG = 1000
 
@@ -92,6 +95,13 @@ class Summary:
         """Return how long that share of the elections took at most; 0 if none."""
         ordered = sorted(self.elections)
         return ordered[int(share * (len(ordered) - 1))] / 1000 if ordered else 0.0
+
+    def as_progress(self, seeds: int) -> str:
+        """Return a line for who waits; ``seeds``: how many there will be."""
+        return (
+            f"{self.seeds:,} of {seeds:,} seeds, {self.events:,} events, "
+            f"{len(self.violations)} violations"
+        )
 
     def as_json(self, seconds: float) -> str:
         """Return everything for programs; ``seconds`` is what it took."""
@@ -168,8 +178,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1 if outcome.violation else 0
     summary, began = Summary(), time.perf_counter()
     seeds = range(options.first, options.first + options.seeds)
+    told = began
     for outcome in play_all(play, seeds, options.jobs):
         summary.add(outcome)
+        if time.perf_counter() - told > _TELLS_EVERY:
+            told = time.perf_counter()
+            sys.stderr.write(f"{summary.as_progress(len(seeds))}\n")
         if outcome.violation:
             needed = shrink(outcome, seconds=options.seconds, members=options.members)
             timeline = deque()

@@ -98,7 +98,6 @@ class Service:
     _ready_at: int = attrs.field(default=0, init=False)
     _expiry: Expiry | None = attrs.field(default=None, init=False)
     _cleaner: Cleaner | None = attrs.field(default=None, init=False)
-    _expiring: dict[SessionId, None] = attrs.field(factory=dict, init=False)
     _barriers: dict[int, tuple[End | None, int]] = attrs.field(factory=dict, init=False)
     _cookie: int = attrs.field(default=0, init=False)
     _cxid: int = attrs.field(init=False)
@@ -115,9 +114,13 @@ class Service:
     def __attrs_post_init__(self) -> None:
         """Keep nothing yet."""
         process = self.process
-        # Few enough that a flood has to wait for its turn.
+        # Few enough that a flood has to wait for its turn, and that some epochs,
+        # however short, are enough for all that is asked for before the end.
         self.outstanding = Outstanding(
-            _REQUEST_BYTES_MAX, 200, 1 << 20, shares=len(process.everybody)
+            _REQUEST_BYTES_MAX,
+            min(400, 2 * process.profile.settings.counter_max),
+            1 << 20,
+            shares=len(process.everybody),
         )
         self.contact = Contact(process.clock.now())
         self.watcher = Watcher(process.member, process.tree)
@@ -360,15 +363,16 @@ class Service:
         closings = [
             CloseSession(record.id, Cause.EXPIRED, record.owner)
             for record in map(self.process.tree.session, overdue)
-            if record is not None and record.id not in self._expiring
+            if record is not None
         ]
-        requests = [
-            encode_request(NO_SESSION, self.next_cxid(), 0, closing)
-            for closing in closings
-        ]
-        if not self.process.kernel.oddly("service.expires-twice"):
-            self._expiring.update((closing.session, None) for closing in closings)
-        self._propose(requests)
+        if closings and self.process.kernel.oddly("service.expires-twice"):
+            closings = closings + closings
+        self._propose(
+            [
+                encode_request(NO_SESSION, self.next_cxid(), 0, closing)
+                for closing in closings
+            ]
+        )
 
     def _clean(self, cleaner: Cleaner, now: float) -> None:
         process = self.process
@@ -398,7 +402,6 @@ class Service:
         """Note the new part; serve once the tree has what the epoch began with."""
         self.serving = False
         self._barriers.clear()
-        self._expiring.clear()
         self._expiry = None
         self._cleaner = None
         if change.epoch:
@@ -434,7 +437,8 @@ class Service:
             if applied.closed:
                 self._session_closed(applied)
             elif self._expiry is not None and isinstance(applied.result, SessionOpened):
-                self._expiry.touch(applied.result.owner, process.clock.now())
+                opened = applied.result
+                self._expiry.opened(opened.session, opened.owner, process.clock.now())
             self.outstanding.applied(applied)
         self.contact.release(process.tree.zxid)
         self._end_syncs()
@@ -446,7 +450,8 @@ class Service:
             self._begin_snapshot()
 
     def _session_closed(self, applied: Applied) -> None:
-        self._expiring.pop(applied.closed, None)
+        if self._expiry is not None:
+            self._expiry.closed(applied.closed)
         kept = self.kept.pop(applied.closed, None)
         if kept is not None:
             self._lost(kept)

@@ -83,6 +83,7 @@ SITUATIONS = frozenset(
         "request.after-its-session",
         "request.answered-by-a-snapshot",
         "request.dropped-as-done",
+        "request.refused-for-now",
         "request.sent-again",
         "request.without-permission",
         "session.closed",

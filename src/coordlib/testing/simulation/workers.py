@@ -189,6 +189,11 @@ class Worker:
     def _ask(self, *, more: bool) -> None:
         """Ask for one thing; ``more``: and for another one after its answer."""
         session = self.session
+        if self.service.outstanding.is_full:
+            self.service.process.kernel.mark("request.refused-for-now")
+            if more:
+                self._think()
+            return
         self._cxid += 1
         operation = self._choose()
         call = self._history.begin(session, operation, self._cxid)
