@@ -40,6 +40,7 @@ from .seal import encode_seal_body
 
 __all__ = [
     "CHAIN_START",
+    "CHECKED_RECORD",
     "RECORD",
     "RECORD_HEAD_SIZE",
     "RECORD_MAGIC",
@@ -64,7 +65,8 @@ _SEGMENT_HEAD_SIZE = _PREFIX.size + _SEGMENT.size + _CRC.size
 _NO_META = 0xFFFFFFFF
 RECORD_MAGIC = b"\xc0\x1d"
 RECORD = struct.Struct(">2sBIQ8s")
-RECORD_HEAD_SIZE = RECORD.size + _CRC.size
+CHECKED_RECORD = struct.Struct(">2sBIQ8sI")
+RECORD_HEAD_SIZE = CHECKED_RECORD.size
 # Beside the kinds of ``EntryKind``: a record that seals those before it.
 SEAL = 5
 # A large odd number: neighbouring segments' places do not overlap.
@@ -183,7 +185,8 @@ def encode_record(
 ) -> tuple[bytes, bytes]:
     """Return a record, made for its place, and the hash that the next one names."""
     head = RECORD.pack(RECORD_MAGIC, kind, len(body), zxid, chain)
-    record = b"".join((head, record_checksum(head, body, segment, offset), body))
+    crc = _CRC.pack(record_checksum(head, body, segment, offset))
+    record = b"".join((head, crc, body))
     return record, hash_of(record)
 
 
@@ -210,12 +213,10 @@ def encode_seal(
     )
 
 
-def record_checksum(
-    head: bytes, body: bytes | memoryview, segment: int, offset: int
-) -> bytes:
-    """Return what stands between the head and the body of a record in this place."""
+def record_checksum(head: bytes, body: bytes, segment: int, offset: int) -> int:
+    """Return the number between the head and the body of a record in this place."""
     place = (segment * _PLACE_STEP + offset) & 0xFFFFFFFF
-    return _CRC.pack(zlib.crc32(body, zlib.crc32(head, place)))
+    return zlib.crc32(body, zlib.crc32(head, place))
 
 
 def hash_of(record: bytes | memoryview) -> bytes:

@@ -11,6 +11,7 @@ import attrs
 
 from .interface import Entry, EntryKind
 from .record import (
+    CHECKED_RECORD,
     RECORD,
     RECORD_HEAD_SIZE,
     RECORD_MAGIC,
@@ -19,7 +20,7 @@ from .record import (
     hash_of,
     record_checksum,
 )
-from .seal import Seal
+from .seal import Seal, start_of_sealed
 
 __all__ = ["SegmentScan"]
 
@@ -59,28 +60,29 @@ class SegmentScan:
 
     def entries(self) -> Iterator[Entry]:
         """Yield the entries up to the end or to the first damage."""
-        while self.offset < len(self._data):
-            end = self._end_of_record(self.offset)
-            if end is None:
+        data, size = self._data, len(self._data)
+        while (offset := self.offset) < size:
+            record = self._record_at(offset)
+            if record is None:
                 self.damage = "damaged or incomplete record"
                 return
-            _, kind, _, zxid, chain = RECORD.unpack_from(self._data, self.offset)
+            kind, zxid, chain, body = record
             if chain != self.chain:
                 self.damage = "the record does not follow the one before it"
                 return
+            end = offset + RECORD_HEAD_SIZE + len(body)
             if kind == SEAL:
-                if not self._is_own_seal(end):
+                if not self._is_own_seal(len(body)):
                     self.damage = "the seal is of other records"
                     return
+                self.sealed = end
             elif kind in _KINDS:
-                yield kind, zxid, self._data[self.offset + RECORD_HEAD_SIZE : end]
+                yield kind, zxid, body
             else:
                 self.damage = f"unknown kind of record: {kind}"
                 return
-            self.chain = hash_of(memoryview(self._data)[self.offset : end])
+            self.chain = hash_of(data[offset:end])
             self.offset = end
-            if kind == SEAL:
-                self.sealed = end
 
     def rot(self) -> str | None:
         """Tell why the damage is none that a power cut does to what it interrupts.
@@ -90,7 +92,7 @@ class SegmentScan:
         """
         if self.damage is None:
             return None
-        if self._end_of_record(self.offset) is not None:
+        if self._record_at(self.offset) is not None:
             # Complete and in its place, so it was written like that.
             return self.damage
         seal = self._seal_beyond()
@@ -104,10 +106,10 @@ class SegmentScan:
             return None
         return f"{self.damage}, with a good seal at byte {seal.offset}"
 
-    def _is_own_seal(self, end: int) -> bool:
+    def _is_own_seal(self, size: int) -> bool:
         body_at = self.offset + RECORD_HEAD_SIZE
-        seal = Seal.decode(self._data, self.offset, body_at, end - body_at)
-        return seal is not None and seal.start == self.sealed
+        start = start_of_sealed(self._data, self.offset, body_at, size)
+        return start == self.sealed
 
     def _seal_beyond(self) -> Seal | None:
         """Return the first good seal of a batch that is damaged or comes later."""
@@ -125,22 +127,22 @@ class SegmentScan:
                 if (
                     seal is not None
                     and (seal.start == self.sealed or seal.start > self.offset)
-                    and self._end_of_record(offset) is not None
+                    and self._record_at(offset) is not None
                 ):
                     return seal
             offset += 1
 
-    def _end_of_record(self, offset: int) -> int | None:
-        """Return where the record at ``offset`` ends, or ``None`` if it is no good."""
+    def _record_at(self, offset: int) -> tuple[int, int, bytes, bytes] | None:
+        """Return the kind, zxid, chain and body of a record, if it is good."""
         data = self._data
         body_at = offset + RECORD_HEAD_SIZE
         if body_at > len(data):
             return None
-        magic, _, size, _, _ = RECORD.unpack_from(data, offset)
-        end: int = body_at + size
-        if magic != RECORD_MAGIC or end > len(data):
+        magic, kind, size, zxid, chain, crc = CHECKED_RECORD.unpack_from(data, offset)
+        if magic != RECORD_MAGIC or size > len(data) - body_at:
             return None
-        crc_at = offset + RECORD.size
-        body = memoryview(data)[body_at:end]
-        crc = record_checksum(data[offset:crc_at], body, self._head.number, offset)
-        return end if data[crc_at:body_at] == crc else None
+        body = data[body_at : body_at + size]
+        head = data[offset : offset + RECORD.size]
+        if crc != record_checksum(head, body, self._head.number, offset):
+            return None
+        return kind, zxid, chain, body

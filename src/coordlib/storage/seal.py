@@ -37,7 +37,7 @@ from functools import lru_cache
 
 import attrs
 
-__all__ = ["Seal", "encode_seal_body"]
+__all__ = ["Seal", "encode_seal_body", "start_of_sealed"]
 
 # The smallest unit that any disk writes as a whole; larger ones are some of it.
 _SECTOR = 512
@@ -61,6 +61,21 @@ def encode_seal_body(records: bytes, start: int) -> bytes:
         for begin, end in _sectors(start, start + len(records))
     ]
     return struct.pack(f">Q{len(checksums)}I", len(records), *checksums)
+
+
+def start_of_sealed(data: bytes, offset: int, body_at: int, size: int) -> int | None:
+    """Return where that begins which may have its seal at ``offset``.
+
+    ``None`` if this is no seal. The arguments are those of :meth:`Seal.decode`.
+    """
+    if size < _LENGTH.size or body_at + size > len(data):
+        return None
+    (length,) = _LENGTH.unpack_from(data, body_at)
+    start: int = offset - length
+    if start < 0 or start == offset:
+        return None
+    count = (offset - 1) // _SECTOR - start // _SECTOR + 1
+    return start if size == _LENGTH.size + _CRC_SIZE * count else None
 
 
 @lru_cache(maxsize=64)
@@ -98,14 +113,8 @@ class Seal:
           size: The length of the body, as the record says.
 
         """
-        if size < _LENGTH.size or body_at + size > len(data):
-            return None
-        (length,) = _LENGTH.unpack_from(data, body_at)
-        start = offset - length
-        if start < 0 or start == offset:
-            return None
-        count = (offset - 1) // _SECTOR - start // _SECTOR + 1
-        if size != _LENGTH.size + _CRC_SIZE * count:
+        start = start_of_sealed(data, offset, body_at, size)
+        if start is None:
             return None
         checksums = data[body_at + _LENGTH.size : body_at + size]
         return Seal(offset, body_at + size, start, checksums)
