@@ -30,6 +30,7 @@ from coordlib.storage.log import Bounds, Log
 from coordlib.storage.record import Identity
 from coordlib.storage.recovery import recover
 from storage.fake_system import FakeSystem, Image, write_image
+from storage.stored import in_memory
 
 __all__ = ["FileDisk"]
 
@@ -139,7 +140,9 @@ class FileDisk:
             decode_metadata(recovered.meta),
             Zxid(recovered.base),
             [(Zxid(zxid), payload) for zxid, payload in recovered.records],
-            decode_tree(recovered.snapshot[1]) if recovered.snapshot else [],
+            decode_tree(b"".join(recovered.snapshot.pieces))
+            if recovered.snapshot
+            else [],
         )
 
     def _start(
@@ -156,7 +159,7 @@ class FileDisk:
         except BaseException:
             directory.close()
             raise
-        return directory, log, recovered
+        return directory, log, in_memory(recovered)
 
     def _log(self) -> Log:
         assert self._open is not None, "the member is down"

@@ -80,6 +80,9 @@ class FakeSystem:
     def read(self, fd: int) -> bytes:
         return OS.read(fd)
 
+    def read_at(self, fd: int, offset: int, size: int) -> bytes:
+        return OS.read_at(fd, offset, size)
+
     def forget(self, fd: int) -> None:
         OS.forget(fd)
 

@@ -12,6 +12,7 @@ from coordlib.storage.record import Identity
 from coordlib.storage.recovery import recover
 from coordlib.testing.simulation.disk import Disk, File
 from storage.fake_system import Image
+from storage.stored import in_memory
 
 
 def disk_of(image: Image) -> Disk:
@@ -33,8 +34,8 @@ def open_disk(disk: Disk, identity: Identity, bounds: Bounds) -> tuple[Recovered
     recovered, position = recover(directory, identity)
     log = Log(directory, identity, bounds, position)
     log.open()
-    return recovered, log
+    return in_memory(recovered), log
 
 
 def recover_disk(disk: Disk, identity: Identity) -> Recovered:
-    return recover(Directory(Path("memory"), 0, 0, disk), identity)[0]
+    return in_memory(recover(Directory(Path("memory"), 0, 0, disk), identity)[0])

@@ -105,6 +105,9 @@ class Recorder:
     def read(self, fd: int) -> bytes:
         return self._open[fd].seen
 
+    def read_at(self, fd: int, offset: int, size: int) -> bytes:
+        return self._open[fd].seen[offset : offset + size]
+
     def forget(self, fd: int) -> None:
         pass
 

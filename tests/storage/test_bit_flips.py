@@ -88,7 +88,7 @@ def loses_nothing(name: str, recovered: Recovered, whole: Recovered) -> bool:
     if not name.startswith("snapshot.") or recovered.snapshot is None:
         return recovered == whole
     older = attrs.evolve(whole, snapshot=recovered.snapshot)
-    return recovered == older and recovered.snapshot[1] == SNAPSHOT
+    return recovered == older and list(recovered.snapshot.pieces) == [SNAPSHOT]
 
 
 def test_the_sample_is_of_what_it_says() -> None:

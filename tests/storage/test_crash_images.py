@@ -22,6 +22,7 @@ from coordlib.storage.log import Bounds, Log
 from coordlib.storage.record import Identity
 from coordlib.storage.recovery import recover
 from storage.fake_system import FakeSystem, Image, do_nothing, write_image
+from storage.stored import in_memory
 
 IDENTITY = Identity(member=1, name="test")
 # A few records fill a segment.
@@ -125,8 +126,10 @@ def is_state(recovered: Recovered, state: History) -> bool:
         return False
     if recovered.snapshot is None:
         return recovered.base == 0
-    zxid, content = recovered.snapshot
-    return zxid >= recovered.base and state.holds(zxid) and content == body(zxid)
+    zxid = recovered.snapshot.zxid
+    if zxid < recovered.base or not state.holds(zxid):
+        return False
+    return b"".join(recovered.snapshot.pieces) == body(zxid)
 
 
 @attrs.define
@@ -185,6 +188,7 @@ def recover_image(image: Image, path: Path) -> tuple[Recovered, FakeSystem]:
     directory = Directory.open(path, system)
     try:
         recovered, _ = recover(directory, IDENTITY)
+        recovered = in_memory(recovered)
     finally:
         directory.close()
     return recovered, system

@@ -31,6 +31,7 @@ from coordlib.storage.file import FileStore
 from coordlib.storage.interface import EntryKind, Recovered, Write
 from storage.fake_system import FakeSystem, write_image
 from storage.store_client import Client, base, meta, running, transactions
+from storage.stored import in_memory, stored
 
 
 @pytest.fixture
@@ -45,7 +46,7 @@ def store_at(path: Path, system: System = OS) -> FileStore:
 def read(path: Path) -> Recovered:
     store = store_at(path)
     try:
-        return store.recover()
+        return in_memory(store.recover())
     finally:
         store.close()
 
@@ -256,7 +257,7 @@ async def test_purging_keeps_two_snapshots_and_the_log_since(path: Path) -> None
     assert recovered.meta == b"m"
     assert recovered.base == 50
     assert zxids(recovered) == list(range(51, 61))
-    assert recovered.snapshot == (60, b"s60")
+    assert recovered.snapshot == stored(60, b"s60")
 
 
 async def test_a_damaged_snapshot_gives_way_to_the_older_one(path: Path) -> None:
@@ -267,11 +268,11 @@ async def test_a_damaged_snapshot_gives_way_to_the_older_one(path: Path) -> None
     newest, older = path / snapshot_name(8), path / snapshot_name(7)
 
     newest.write_bytes(newest.read_bytes()[:-1])
-    assert read(path) == Recovered(None, 7, [(8, b"t8")], (7, b"s7"))
+    assert read(path) == Recovered(None, 7, [(8, b"t8")], stored(7, b"s7"))
     assert not newest.exists()
 
     older.write_bytes(older.read_bytes()[:-1])
-    with pytest.raises(CorruptLogError, match="the snapshot is damaged"):
+    with pytest.raises(CorruptLogError, match="damaged or incomplete chunk"):
         read(path)
     assert older.exists()
 
@@ -284,7 +285,7 @@ async def test_two_snapshots_at_once_are_both_kept(path: Path) -> None:
             nursery.start_soon(client.save, 2)
 
     assert len(names_in(path, "snapshot")) + len(names_in(path, "tmp")) in (1, 2)
-    assert read(path).snapshot == (2, b"s2")
+    assert read(path).snapshot == stored(2, b"s2")
 
 
 # Faults.
@@ -376,7 +377,9 @@ async def test_short_writes_are_completed(path: Path) -> None:
         await client.write(meta(b"m" * 100), *transactions(1, 2))
         await client.save(2)
 
-    assert read(path) == Recovered(b"m" * 100, 0, [(1, b"t1"), (2, b"t2")], (2, b"s2"))
+    assert read(path) == Recovered(
+        b"m" * 100, 0, [(1, b"t1"), (2, b"t2")], stored(2, b"s2")
+    )
 
 
 async def test_a_write_that_takes_nothing_is_a_failure(path: Path) -> None:

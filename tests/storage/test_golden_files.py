@@ -19,6 +19,7 @@ from coordlib.storage.log import Bounds, Log
 from coordlib.storage.record import Identity
 from coordlib.storage.recovery import recover
 from coordlib.testing.simulation.disk import Disk, File
+from storage.stored import in_memory, stored
 
 GOLDEN = Path(__file__).parent / "golden"
 IDENTITY = Identity(member=3, name="golden")
@@ -36,7 +37,7 @@ def open_disk(disk: Disk) -> tuple[Recovered, Log]:
     recovered, position = recover(directory, IDENTITY)
     log = Log(directory, IDENTITY, Bounds(1 << 20, 2), position)
     log.open()
-    return recovered, log
+    return in_memory(recovered), log
 
 
 def empty_disk() -> Disk:
@@ -85,7 +86,7 @@ def test_golden_files_are_read() -> None:
         (EPOCH | 3, bytes(range(256)) * 3),
         (EPOCH | 4, b""),
     ]
-    assert recovered.snapshot == (EPOCH | 3, b"saved")
+    assert recovered.snapshot == stored(EPOCH | 3, b"saved")
     assert {n: bytes(file.durable) for n, file in disk.names.items()} == golden()
 
 

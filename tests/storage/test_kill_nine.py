@@ -8,6 +8,7 @@ from pathlib import Path
 from random import Random, SystemRandom
 
 from coordlib.storage.file import FileStore
+from storage.stored import in_memory
 
 WRITER = """
 import os, sys, trio
@@ -67,11 +68,11 @@ def test_what_was_reported_before_kill_9_is_recovered(tmp_path: Path) -> None:
 
         store = FileStore(tmp_path / "state", member=1, name="test")
         recovered = store.recover()
+        snapshot = in_memory(recovered).snapshot
         store.close()
         zxids = [zxid for zxid, _ in recovered.records]
         assert zxids == list(range(recovered.base + 1, recovered.base + len(zxids) + 1))
         assert [recovered.base, *zxids][-1] >= reported > 0
         assert all(payload == b"%d" % zxid for zxid, payload in recovered.records)
-        if recovered.snapshot is not None:
-            zxid, body = recovered.snapshot
-            assert body == b"state at %d" % zxid
+        if snapshot is not None:
+            assert list(snapshot.pieces) == [b"state at %d" % snapshot.zxid]

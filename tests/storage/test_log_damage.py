@@ -19,6 +19,7 @@ from coordlib.storage.log import Bounds, Log
 from coordlib.storage.record import Identity
 from coordlib.storage.recovery import recover
 from storage.fake_system import FakeSystem, Image, read_image, write_image
+from storage.stored import in_memory, stored
 
 IDENTITY = Identity(member=1, name="test")
 LAST_SEGMENT = segment_name(3)
@@ -50,7 +51,7 @@ def opened(
 
 def read(path: Path) -> Recovered:
     with opened(path) as (recovered, _):
-        return recovered
+        return in_memory(recovered)
 
 
 def write(path: Path, *entries: Entry) -> None:
@@ -132,7 +133,7 @@ def expected_after_flip(
     if name == snapshot_name(2):
         return whole  # The newer one is in use.
     if name == snapshot_name(3):
-        return Recovered(whole.meta, 0, whole.records, (2, b"s2"))
+        return Recovered(whole.meta, 0, whole.records, stored(2, b"s2"))
     if name == LAST_SEGMENT and offset >= last_seal:
         return whole  # The records are good, so it is written anew.
     return None
@@ -242,7 +243,7 @@ def test_a_missing_first_segment_does_no_harm_if_a_snapshot_follows(path: Path) 
     (path / segment_name(1)).unlink()
 
     assert read(path) == Recovered(
-        b"m2", 2, [(n, b"t%d" % n) for n in (3, 4, 5, 6)], (3, b"s3")
+        b"m2", 2, [(n, b"t%d" % n) for n in (3, 4, 5, 6)], stored(3, b"s3")
     )
 
 
@@ -251,7 +252,7 @@ def test_a_missing_first_segment_is_refused_without_a_snapshot(path: Path) -> No
     (path / snapshot_name(2)).unlink()
     write_image(flipped(read_image(path), snapshot_name(3), 50, 1), path)
 
-    with pytest.raises(CorruptLogError, match="snapshot is damaged"):
+    with pytest.raises(CorruptLogError, match="damaged or incomplete chunk"):
         read(path)
     (path / snapshot_name(3)).unlink()
     with pytest.raises(CorruptLogError, match="no snapshot"):
@@ -295,7 +296,7 @@ def test_a_copy_of_another_segment_is_refused(path: Path) -> None:
 def test_a_snapshot_under_another_name_is_not_used(path: Path) -> None:
     (path / snapshot_name(3)).rename(path / snapshot_name(4))
 
-    assert read(path).snapshot == (2, b"s2")
+    assert read(path).snapshot == stored(2, b"s2")
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import trio.testing
 from coordlib.errors import StorageError, StorageLockedError
 from coordlib.storage.interface import Entry, EntryKind, LogStore, Write
 from coordlib.storage.memory import MemoryDisk, MemoryStore
+from storage.stored import stored
 
 
 def transaction(zxid: int) -> Entry:
@@ -140,4 +141,4 @@ async def test_a_disk_with_snapshots_does_not_grow_without_bound() -> None:
 
     assert zxids_on(disk) == list(range(91, 101))
     assert disk.read().base == 90
-    assert disk.read().snapshot == (100, b"s100")
+    assert disk.read().snapshot == stored(100, b"s100")

@@ -13,6 +13,7 @@ from coordlib.storage.file import FileStore
 from coordlib.storage.interface import Entry, EntryKind, LogStore, Recovered, Write
 from coordlib.storage.memory import MemoryDisk, MemoryStore
 from storage.store_client import base, meta, records, running, transactions
+from storage.stored import in_memory, stored
 
 OpenStore = Callable[[], LogStore]
 """Each call is a new start of the same member."""
@@ -31,7 +32,7 @@ def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> OpenStore:
 def recover(open_store: OpenStore) -> Recovered:
     store = open_store()
     try:
-        return store.recover()
+        return in_memory(store.recover())
     finally:
         store.close()
 
@@ -87,7 +88,7 @@ async def test_a_cut_drops_the_snapshots_beyond(open_store: OpenStore) -> None:
         await client.write(CUT_TO_2, *transactions(9))
 
     recovered = recover(open_store)
-    assert recovered.snapshot == (1, b"s1")
+    assert recovered.snapshot == stored(1, b"s1")
     assert recovered.records[-2:] == records(2, 9)
 
 
@@ -113,7 +114,7 @@ async def test_a_base_drops_all_that_came_before(open_store: OpenStore) -> None:
         await client.save(2)
         await client.write(base(20), *transactions(21))
 
-    assert recover(open_store) == Recovered(b"m", 20, records(21), (20, b"s20"))
+    assert recover(open_store) == Recovered(b"m", 20, records(21), stored(20, b"s20"))
 
 
 async def test_metadata_of_the_same_write_as_a_base_survives_it(
@@ -123,7 +124,7 @@ async def test_metadata_of_the_same_write_as_a_base_survives_it(
         await client.write(meta(b"old"))
         await client.write(*transactions(1), meta(b"new"), base(20))
 
-    assert recover(open_store) == Recovered(b"new", 20, [], (20, b"s20"))
+    assert recover(open_store) == Recovered(b"new", 20, [], stored(20, b"s20"))
 
 
 async def test_the_newest_snapshot_is_recovered_with_the_log_since(
@@ -135,7 +136,7 @@ async def test_the_newest_snapshot_is_recovered_with_the_log_since(
             await client.save(zxid)
 
     recovered = recover(open_store)
-    assert recovered.snapshot == (4, b"s4")
+    assert recovered.snapshot == stored(4, b"s4")
     # The older of the two that are kept can be used as well.
     assert recovered.base <= 3
     assert recovered.records[-2:] == records(4, 5)
@@ -149,7 +150,7 @@ async def test_an_older_snapshot_than_the_newest_is_not_kept(
         await client.save(3)
         await client.save(2)
 
-    assert recover(open_store).snapshot == (3, b"s3")
+    assert recover(open_store).snapshot == stored(3, b"s3")
 
 
 async def test_a_snapshot_that_a_cut_overtook_is_not_kept(
@@ -161,7 +162,7 @@ async def test_a_snapshot_that_a_cut_overtook_is_not_kept(
         await client.save(3)
         await client.save(2)
 
-    assert recover(open_store).snapshot == (2, b"s2")
+    assert recover(open_store).snapshot == stored(2, b"s2")
 
 
 async def test_a_snapshot_that_a_base_overtook_is_not_kept(
@@ -173,7 +174,7 @@ async def test_a_snapshot_that_a_base_overtook_is_not_kept(
         await client.save(30)
         await client.save(1)
 
-    assert recover(open_store).snapshot == (20, b"s20")
+    assert recover(open_store).snapshot == stored(20, b"s20")
 
 
 async def test_a_gap_in_the_numbers_of_writes_is_refused(
@@ -212,7 +213,7 @@ async def test_a_cut_into_what_was_purged_ends_the_run(open_store: OpenStore) ->
 
     store.close()
     assert reported == []
-    assert recover(open_store).snapshot == (20, b"s20")
+    assert recover(open_store).snapshot == stored(20, b"s20")
 
 
 async def test_a_snapshot_cannot_be_saved_in_a_closed_store(

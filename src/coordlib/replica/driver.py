@@ -152,7 +152,7 @@ class Driver:
             voters,
             metadata=decode_metadata(recovered.meta),
             history=History.recovered(recovered.base, recovered.records),
-            applied=Zxid(recovered.snapshot[0] if recovered.snapshot else 0),
+            applied=Zxid(recovered.snapshot.zxid if recovered.snapshot else 0),
             founding_id=founding_id,
             settings=Settings(
                 heartbeat_interval=config.heartbeat_interval,

@@ -158,7 +158,7 @@ class Replica:
         try:
             recovered = await self._surroundings.blocking(self._store.recover)
             if recovered.snapshot is not None:
-                restore(self.tree, recovered.snapshot[1])
+                restore(self.tree, b"".join(recovered.snapshot.pieces))
             self.driver.load(
                 recovered, self.member, self._voters, self._surroundings.entropy(16)
             )

@@ -15,7 +15,9 @@ import fcntl
 import os
 import re
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from hashlib import blake2b
 from pathlib import Path
 from typing import Protocol
 
@@ -35,6 +37,8 @@ __all__ = [
 
 _LOCK = "LOCK"
 _NAME = re.compile(r"(?P<kind>log|snapshot|tmp\.[a-z]+)\.(?P<id>[0-9a-f]{16})")
+# What is read at a time of a file that need not be in memory.
+_BLOCK_BYTES = 1 << 18
 _FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW
 
 
@@ -77,6 +81,10 @@ class System(Protocol):
 
     def read(self, fd: int) -> bytes:
         """Return all of a newly opened file."""
+        ...
+
+    def read_at(self, fd: int, offset: int, size: int) -> bytes:
+        """Return so many bytes from ``offset`` on, or fewer; none: the file's end."""
         ...
 
     def forget(self, fd: int) -> None:
@@ -129,6 +137,9 @@ class _OS:
     def read(self, fd: int) -> bytes:
         with open(fd, "rb", closefd=False) as file:
             return file.read()
+
+    def read_at(self, fd: int, offset: int, size: int) -> bytes:
+        return os.pread(fd, size, offset)
 
     def forget(self, fd: int) -> None:
         if hasattr(os, "posix_fadvise"):
@@ -227,6 +238,32 @@ class Directory:
         finally:
             self._system.close(fd)
 
+    @contextmanager
+    def reading(self, name: str) -> Iterator[Callable[[int, int], bytes]]:
+        """Open a file to read it a little at a time.
+
+        Yields:
+          What returns the bytes at an offset: so many, or fewer at the end.
+
+        """
+        fd = self._system.open(name, os.O_RDONLY | _FLAGS, dir_fd=self._fd)
+
+        def read(offset: int, size: int) -> bytes:
+            content = self._system.read_at(fd, offset, size)
+            # A beginning is not yet the end.
+            while len(content) < size and (
+                rest := self._system.read_at(
+                    fd, offset + len(content), size - len(content)
+                )
+            ):
+                content += rest
+            return content
+
+        try:
+            yield read
+        finally:
+            self._system.close(fd)
+
     def read_durable(self, name: str) -> bytes:
         """Return what a power loss right now would leave of a file.
 
@@ -242,8 +279,10 @@ class Directory:
         finally:
             self._system.close(fd)
 
-    def stage(self, aside: str, content: Sequence[bytes]) -> None:
+    def stage(self, aside: str, content: Iterable[bytes]) -> None:
         """Write a file aside, durably; :meth:`publish` gives it its name.
+
+        The content may come piece by piece: no more than one is kept.
 
         Raises:
           StorageError: It does not read back as it was written.
@@ -252,13 +291,23 @@ class Directory:
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _FLAGS
         fd = self._system.open(aside, flags, dir_fd=self._fd)
         try:
+            written = blake2b()
             for block in content:
                 self._write(fd, block)
+                written.update(block)
             self._system.sync(fd)
         finally:
             self.close_file(fd)
-        if not _is_joined(self.read(aside), content):
+        if self._hash_of(aside) != written.digest():
             raise StorageError(f"{self.path / aside} does not read back as written")
+
+    def _hash_of(self, name: str) -> bytes:
+        found, offset = blake2b(), 0
+        with self.reading(name) as read:
+            while block := read(offset, _BLOCK_BYTES):
+                found.update(block)
+                offset += len(block)
+        return found.digest()
 
     def publish(self, aside: str, name: str) -> None:
         """Give a staged file its name, durably."""
@@ -315,16 +364,6 @@ class Directory:
         fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
         os.close(self._lock_fd)
         os.close(self._fd)
-
-
-def _is_joined(whole: bytes, blocks: Sequence[bytes]) -> bool:
-    """Compare block by block, so that other threads have their turns."""
-    at = 0
-    for block in blocks:
-        if whole[at : at + len(block)] != block:
-            return False
-        at += len(block)
-    return at == len(whole)
 
 
 def _make(path: Path) -> None:

@@ -7,7 +7,7 @@ one. What the bytes mean, and in which order they are written, is ``log``'s.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -100,7 +100,11 @@ class FileStore:
                 directory.close()
                 raise
         self._directory, self._log = directory, log
-        return recovered
+        if (found := recovered.snapshot) is None:
+            return recovered
+        pieces = _Translated(found.pieces, self._path)
+        snapshot = attrs.evolve(found, pieces=pieces)
+        return attrs.evolve(recovered, snapshot=snapshot)
 
     def submit(self, write: Write) -> None:
         """Queue ``write``; never blocks. Durable when :meth:`run` reports it.
@@ -239,6 +243,18 @@ class FileStore:
         """Call ``report`` on trio's thread, while :meth:`run` waits for us."""
         if self._token is not None and not self._stopping:
             self._token.run_sync_soon(report)
+
+
+@attrs.frozen
+class _Translated:
+    """The same pieces, with the errors of :func:`_os_errors_about`."""
+
+    _pieces: Iterable[bytes]
+    _path: Path
+
+    def __iter__(self) -> Iterator[bytes]:
+        with _os_errors_about(self._path):
+            yield from self._pieces
 
 
 @contextmanager

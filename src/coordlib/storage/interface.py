@@ -9,14 +9,14 @@ a transaction is a number and bytes, metadata is bytes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import IntEnum
 from typing import Protocol
 
 import attrs
 import trio
 
-__all__ = ["Entry", "EntryKind", "LogStore", "Recovered", "Write"]
+__all__ = ["Entry", "EntryKind", "LogStore", "Recovered", "StoredSnapshot", "Write"]
 
 
 class EntryKind(IntEnum):
@@ -55,6 +55,25 @@ class Write:
 
 
 @attrs.frozen
+class StoredSnapshot:
+    """A good snapshot in the store.
+
+    Attributes:
+      zxid: Of which state.
+      size: How many bytes it has.
+      pieces: The bytes, to be joined. Each iteration reads them anew, a little
+        at a time and blocking, so that no more than that is in memory; until
+        :meth:`LogStore.run` begins, which may purge it. Raises
+        :exc:`StorageError` if they cannot be read any more.
+
+    """
+
+    zxid: int
+    size: int
+    pieces: Iterable[bytes]
+
+
+@attrs.frozen
 class Recovered:
     """What the disk holds at start.
 
@@ -63,15 +82,15 @@ class Recovered:
       base: The zxid after which ``records`` begin; 0 for a whole history.
       records: Zxid and payload of each transaction in the log, ascending. May
         begin before ``snapshot``: older records help learners to catch up.
-      snapshot: Zxid and bytes of the newest good snapshot, if there is one. Its
-        zxid is ``base`` or that of one of ``records``.
+      snapshot: The newest good one, if there is one. Its zxid is ``base`` or
+        that of one of ``records``.
 
     """
 
     meta: bytes | None
     base: int
     records: list[tuple[int, bytes]]
-    snapshot: tuple[int, bytes] | None
+    snapshot: StoredSnapshot | None
 
 
 class LogStore(Protocol):

@@ -15,7 +15,7 @@ import trio
 from coordlib.errors import StorageError, StorageLockedError
 
 from .history import History, cut_refused, gap_refused
-from .interface import EntryKind, Recovered, Write
+from .interface import EntryKind, Recovered, StoredSnapshot, Write
 
 __all__ = ["MemoryDisk", "MemoryStore"]
 
@@ -87,12 +87,15 @@ class MemoryDisk:
 
     def read(self) -> Recovered:
         """Return everything that is durable."""
-        zxid, pieces = self._snapshots[-1] if self._snapshots else (0, None)
+        snapshot = None
+        if self._snapshots:
+            zxid, pieces = self._snapshots[-1]
+            snapshot = StoredSnapshot(zxid, sum(map(len, pieces)), pieces)
         return Recovered(
             meta=self._history.meta,
             base=self._history.base,
             records=self._history.records.copy(),
-            snapshot=None if pieces is None else (zxid, b"".join(pieces)),
+            snapshot=snapshot,
         )
 
     def write(self, write: Write) -> None:

@@ -30,7 +30,9 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Callable, Mapping
 from hashlib import blake2b
+from typing import TypeVar
 
 import attrs
 
@@ -47,10 +49,10 @@ __all__ = [
     "SEAL",
     "Identity",
     "SegmentHead",
-    "check_version",
     "encode_record",
     "encode_seal",
     "hash_of",
+    "reader_of",
     "record_checksum",
 ]
 
@@ -71,6 +73,8 @@ RECORD_HEAD_SIZE = CHECKED_RECORD.size
 SEAL = 5
 # A large odd number: neighbouring segments' places do not overlap.
 _PLACE_STEP = 2654435761
+
+_Reader = TypeVar("_Reader")
 
 
 @attrs.frozen
@@ -109,18 +113,19 @@ class Identity:
         return blake2b(self.name.encode(), digest_size=16).digest()
 
 
-def check_version(file: str, prefix: bytes) -> None:
-    """Check that we can read the file beginning with ``prefix``.
+def reader_of(file: str, prefix: bytes, readers: Mapping[int, _Reader]) -> _Reader:
+    """Return what reads the file beginning with ``prefix``, by its version.
 
     Raises:
       StorageError: It has a format of another version.
 
     """
     _, version, _, _ = _PREFIX.unpack_from(prefix)
-    if version != _VERSION:
+    if version not in readers:
         raise StorageError(
             f"{file} has format version {version}; this is version {_VERSION}"
         )
+    return readers[version]
 
 
 @attrs.frozen
@@ -168,7 +173,11 @@ class SegmentHead:
         if len(data) < _SEGMENT_HEAD_SIZE or data[:8] != _SEGMENT_MAGIC:
             raise CorruptLogError(file, 0, "not a log segment")
         # First: in another version, all that follows may be elsewhere.
-        check_version(file, data)
+        return reader_of(file, data, _HEAD_READERS)(file, data, identity)
+
+    @staticmethod
+    def _decode(file: str, data: bytes, identity: Identity) -> SegmentHead:
+        """Return the head of a segment of version 1."""
         number, base, chain, meta_size = _SEGMENT.unpack_from(data, _PREFIX.size)
         end = _SEGMENT_HEAD_SIZE + (0 if meta_size == _NO_META else meta_size)
         meta = data[_SEGMENT_HEAD_SIZE:end]
@@ -178,6 +187,12 @@ class SegmentHead:
             raise CorruptLogError(file, 0, "the segment's head is damaged")
         identity.check(file, data)
         return SegmentHead(number, base, chain, None if meta_size == _NO_META else meta)
+
+
+# By version: a coming one reads this one's files, too.
+_HEAD_READERS: Mapping[int, Callable[[str, bytes, Identity], SegmentHead]] = {
+    1: SegmentHead._decode,  # noqa: SLF001 - a part of it, by version
+}
 
 
 def encode_record(

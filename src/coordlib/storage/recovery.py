@@ -12,6 +12,7 @@ does not object (see ``seal``); anything else is :exc:`CorruptLogError`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import pairwise
 
 import attrs
@@ -21,11 +22,11 @@ from coordlib.ids import format_zxid
 
 from .directory import Contents, Directory, segment_name, snapshot_name
 from .history import Course, History
-from .interface import Recovered
+from .interface import Recovered, StoredSnapshot
 from .log import Position
 from .record import CHAIN_START, Identity, SegmentHead, encode_seal
 from .scan import SegmentScan
-from .snapshot import decode_snapshot
+from .snapshot import read_snapshot
 
 __all__ = ["recover"]
 
@@ -46,7 +47,7 @@ def recover(directory: Directory, identity: Identity) -> tuple[Recovered, Positi
     good = [
         zxid
         for zxid in contents.snapshots
-        if snapshot and zxid <= snapshot[0] and replay.history.holds(zxid)
+        if snapshot and zxid <= snapshot.zxid and replay.history.holds(zxid)
     ]
     _tidy_up(directory, contents, replay, good)
     history = replay.history
@@ -152,21 +153,36 @@ def _replay_segment(
         replay.end += len(replay.seal)
 
 
+@attrs.frozen
+class _Pieces:
+    """The content of a snapshot, read anew by each iteration."""
+
+    _directory: Directory
+    _zxid: int
+    _identity: Identity
+
+    def __iter__(self) -> Iterator[bytes]:
+        name = snapshot_name(self._zxid)
+        with self._directory.reading(name) as read:
+            yield from read_snapshot(name, self._zxid, read, self._identity)
+
+
 def _newest_good_snapshot(
     directory: Directory, contents: Contents, identity: Identity, history: History
-) -> tuple[int, bytes] | None:
+) -> StoredSnapshot | None:
     """Return the snapshot to start from; ``None`` if the log reaches back to 0."""
     damage: CorruptLogError | None = None
     for zxid in reversed(contents.snapshots):
         if not history.holds(zxid):
             continue
-        name = snapshot_name(zxid)
+        pieces = _Pieces(directory, zxid, identity)
         try:
-            body = decode_snapshot(name, zxid, directory.read(name), identity)
+            # All of it, so that there is still an older one to fall back to.
+            size = sum(map(len, pieces))
         except CorruptLogError as error:
             damage = damage or error
         else:
-            return zxid, body
+            return StoredSnapshot(zxid, size, pieces)
     if history.base == 0:
         return None
     missing = f"no snapshot, and the log begins after {format_zxid(history.base)}"

@@ -314,8 +314,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "storage/snapshot.py",
         (
             "restore a damaged snapshot",
-            " or digest != _digest(head, [body]):",
-            ":",
+            "    if not good:",
+            "    if False:",
         ),
     ),
     *_in(

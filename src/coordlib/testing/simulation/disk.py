@@ -147,6 +147,11 @@ class Disk:
         self._fail("read")
         return bytes(self._open[fd].seen)
 
+    def read_at(self, fd: int, offset: int, size: int) -> bytes:
+        """See ``System``."""
+        self._fail("read")
+        return bytes(self._open[fd].seen[offset : offset + size])
+
     def forget(self, fd: int) -> None:
         """See ``System``."""
         file = self._open[fd]

@@ -20,7 +20,7 @@ from coordlib.replica.driver import decode_metadata
 from coordlib.storage.directory import snapshot_name
 from coordlib.storage.interface import EntryKind
 from coordlib.storage.record import SEAL, Identity, SegmentHead
-from coordlib.storage.snapshot import decode_snapshot
+from coordlib.storage.snapshot import read_snapshot
 
 from .disk import Disk, File
 from .kernel import Violation
@@ -208,10 +208,13 @@ class Image:
         if max(self.disk.durable_names, default="") > name:
             return  # A newer one has taken its place.
         file = self.disk.durable_names.get(name)
+
+        def read(offset: int, size: int) -> bytes:
+            return bytes(file.durable[offset : offset + size]) if file else b""
+
         try:
-            decode_snapshot(
-                name, zxid, bytes(file.durable) if file else b"", self.identity
-            )
+            for _ in read_snapshot(name, zxid, read, self.identity):
+                pass
         except StorageError as error:
             raise Violation(
                 "durable-base", f"member {self.member} relies on {name}: {error}"

@@ -131,7 +131,7 @@ class Process:
     ) -> None:
         """Begin with what the disk held."""
         if recovered.snapshot is not None:
-            restore(self.tree, recovered.snapshot[1])
+            restore(self.tree, b"".join(recovered.snapshot.pieces))
         self.store = open_store(self)
         self.service = Service(self)
         self.reign = Reign(self)

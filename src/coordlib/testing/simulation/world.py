@@ -285,7 +285,7 @@ class World:
         recovered, _ = Store.open(seat.disk.copy(), seat.member, _NAME, bounds)
         tree = DataTree()
         if recovered.snapshot is not None:
-            restore(tree, recovered.snapshot[1])
+            restore(tree, b"".join(recovered.snapshot.pieces))
         for zxid, payload in recovered.records:
             if tree.zxid < zxid <= process.tree.zxid:
                 tree.apply(zxid, payload)
