@@ -15,7 +15,7 @@ from coordlib.ids import Epoch
 from coordlib.replica.lifetime import inline
 from coordlib.replica.replica import Surroundings
 from coordlib.replica.wire import Forward
-from coordlib.storage.interface import Recovered, Write
+from coordlib.storage.interface import Extent, Reading, Records, Recovered, Write
 from coordlib.storage.memory import MemoryDisk, MemoryStore
 from coordlib.testing import MemoryEnsemble
 from coordlib.transport.memory import MemoryNetwork
@@ -134,6 +134,13 @@ class WaryStore:
         assert zxid <= max([recovered.base, *(z for z, _ in recovered.records)])
         self.saved += 1
         await self.store.save_snapshot(zxid, pieces)
+
+    @property
+    def extent(self) -> Extent:
+        return self.store.extent
+
+    def read_records(self, after: int, upto: int) -> Reading[Records]:
+        return self.store.read_records(after, upto)
 
     def close(self) -> None:
         self.store.close()

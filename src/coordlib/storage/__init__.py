@@ -8,5 +8,6 @@
   * ``record``, ``snapshot``: the formats
   * ``directory``: the lock, the names, the few ways to change a file
   * ``log``: appends and purges, in an order that any crash may interrupt
+  * ``reading``: reads the log back while it goes on, for members that are behind
   * ``recovery``: reads it all and tells a torn end from damage
 """

@@ -320,8 +320,16 @@ class Directory:
             name, os.O_WRONLY | os.O_APPEND | _FLAGS, dir_fd=self._fd
         )
 
+    def open_start(self, name: str) -> int:
+        """Open a file for :meth:`read_open`; :meth:`close_file` closes it."""
+        return self._system.open(name, os.O_RDONLY | _FLAGS, dir_fd=self._fd)
+
+    def read_open(self, fd: int) -> bytes:
+        """Return the content of what :meth:`open_start` opened, once."""
+        return self._system.read(fd)
+
     def close_file(self, fd: int) -> None:
-        """Close what :meth:`open_end` opened."""
+        """Close what was opened."""
         self._system.close(fd)
 
     def append(self, fd: int, content: bytes) -> None:

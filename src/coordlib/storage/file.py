@@ -16,12 +16,13 @@ from queue import SimpleQueue
 import attrs
 import trio
 
-from coordlib.errors import StorageError
+from coordlib.errors import CorruptLogError, StorageError
 
 from .directory import OS, Directory, System
 from .history import gap_refused
-from .interface import Recovered, Write
+from .interface import Extent, Records, Recovered, Write
 from .log import Bounds, Log
+from .reading import RecordReading
 from .record import Identity
 from .recovery import recover
 
@@ -39,6 +40,13 @@ class _Publish:
     done: bool = False
     # Set when it is done, and when it never will be.
     settled: trio.Event = attrs.Factory(trio.Event)
+
+
+@attrs.frozen
+class _Distrust:
+    """Asks the thread to count something for damaged."""
+
+    do: Callable[[Log], None]
 
 
 @attrs.define(eq=False)
@@ -65,8 +73,8 @@ class FileStore:
     _directory: Directory | None = attrs.field(default=None, init=False)
     _log: Log | None = attrs.field(default=None, init=False)
     _submitted: int = attrs.field(default=0, init=False)
-    # Writes, snapshots to publish; None only wakes the thread.
-    _queue: SimpleQueue[Write | _Publish | None] = attrs.field(
+    # Writes, snapshots to publish, damage; None only wakes the thread.
+    _queue: SimpleQueue[Write | _Publish | _Distrust | None] = attrs.field(
         factory=SimpleQueue, init=False
     )
     _token: trio.lowlevel.TrioToken | None = attrs.field(default=None, init=False)
@@ -187,6 +195,23 @@ class FileStore:
             if not publish.done:
                 raise StorageError(f"{self._path}: the store has stopped")
 
+    @property
+    def extent(self) -> Extent:
+        """What can be read back. It may be overtaken at any time."""
+        return Extent() if self._log is None else self._log.extent
+
+    def read_records(self, after: int, upto: int) -> _RecordReading:
+        """Read the transactions with ``after < zxid <= upto``, which are durable.
+
+        Each step is done in a thread.
+        """
+        assert self._log is not None, "recover first"
+        reading = self._log.read_records(after, upto)
+        return _RecordReading(reading, self._path, self._distrust)
+
+    def _distrust(self, do: Callable[[Log], None]) -> None:
+        self._queue.put(_Distrust(do))
+
     def close(self) -> None:
         """Release files and the lock. Idempotent."""
         if self._thread is not None and self._thread.is_alive():
@@ -222,22 +247,25 @@ class FileStore:
             if self._stopping:
                 return
             durable = 0
-            publishes: list[_Publish] = []
+            rest: list[_Publish | _Distrust] = []
             for task in batch:
                 if isinstance(task, Write):
                     log.append(task.entries)
                     durable = task.io
                 elif task is not None:
-                    publishes.append(task)
+                    rest.append(task)
             if durable:
                 log.flush()
                 self._tell(partial(on_durable, durable))
             # After the writes, so that they need not wait; a cut or a base
             # among them is seen by the log.
-            for publish in publishes:
-                log.publish_snapshot(publish.zxid)
-                publish.done = True
-                self._tell(publish.settled.set)
+            for other in rest:
+                if isinstance(other, _Distrust):
+                    other.do(log)
+                    continue
+                log.publish_snapshot(other.zxid)
+                other.done = True
+                self._tell(other.settled.set)
 
     def _tell(self, report: Callable[[], None]) -> None:
         """Call ``report`` on trio's thread, while :meth:`run` waits for us."""
@@ -255,6 +283,51 @@ class _Translated:
     def __iter__(self) -> Iterator[bytes]:
         with _os_errors_about(self._path):
             yield from self._pieces
+
+
+@attrs.define(eq=False)
+class _RecordReading:
+    """Reads the log in threads; implements ``Reading``."""
+
+    _reading: RecordReading
+    _path: Path
+    _distrust: Callable[[Callable[[Log], None]], None]
+    # Held by the thread that reads, and by who closes the files.
+    _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False)
+    _closed: bool = attrs.field(default=False, init=False)
+
+    async def next(self) -> Records | None:
+        """See ``Reading``. A thread that a disk holds up is left behind."""
+        try:
+            return await trio.to_thread.run_sync(self._step, abandon_on_cancel=True)
+        except StorageError as error:
+            if _is_damage(error):
+                number = self._reading.segment
+                self._distrust(lambda log: log.distrust_segment(number))
+            raise
+
+    def close(self) -> None:
+        """See ``Reading``."""
+        self._closed = True
+        if self._lock.acquire(blocking=False):
+            self._reading.close()
+            self._lock.release()
+
+    def _step(self) -> Records | None:
+        try:
+            with self._lock, _os_errors_about(self._path):
+                return None if self._closed else self._reading.next()
+        finally:
+            # Who closed it did not wait for us.
+            if self._closed:
+                self.close()
+
+
+def _is_damage(error: StorageError) -> bool:
+    """Tell whether it will be the same again; a file may be purged meanwhile."""
+    refused = isinstance(error.__cause__, OSError)
+    purged = isinstance(error.__cause__, FileNotFoundError)
+    return isinstance(error, CorruptLogError) or (refused and not purged)
 
 
 @contextmanager

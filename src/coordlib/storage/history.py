@@ -90,6 +90,11 @@ class History:
         place = bisect_left(self.records, zxid, key=_zxid_of)
         return place < len(self.records) and self.records[place][0] == zxid
 
+    def between(self, after: int, upto: int) -> list[tuple[int, bytes]]:
+        """Return the records with ``after < zxid <= upto``."""
+        low = bisect_right(self.records, after, key=_zxid_of)
+        return self.records[low : bisect_right(self.records, upto, key=_zxid_of)]
+
     def forget(self, zxid: int) -> None:
         """Let the history begin after ``zxid``, which it holds."""
         del self.records[: bisect_right(self.records, zxid, key=_zxid_of)]

@@ -11,12 +11,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from enum import IntEnum
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import attrs
 import trio
 
-__all__ = ["Entry", "EntryKind", "LogStore", "Recovered", "StoredSnapshot", "Write"]
+__all__ = [
+    "Entry",
+    "EntryKind",
+    "Extent",
+    "LogStore",
+    "Reading",
+    "Records",
+    "Recovered",
+    "StoredSnapshot",
+    "Write",
+]
+
+T_co = TypeVar("T_co", covariant=True)
 
 
 class EntryKind(IntEnum):
@@ -93,6 +105,45 @@ class Recovered:
     snapshot: StoredSnapshot | None
 
 
+@attrs.frozen
+class Extent:
+    """What can be read back, for members that are behind.
+
+    Attributes:
+      base: The zxid after which the log's transactions begin.
+      parts: The log's, in order: the zxid after which each begins, and its bytes.
+        The history after a zxid begins in the last part that begins before it.
+      snapshot: Zxid and bytes of the newest one, if it is good.
+
+    """
+
+    base: int = 0
+    parts: tuple[tuple[int, int], ...] = ()
+    snapshot: tuple[int, int] | None = None
+
+
+Records = Sequence[tuple[int, bytes]]
+"""Zxid and payload of some transactions, ascending."""
+
+
+class Reading(Protocol[T_co]):
+    """Something of the store, read a little at a time."""
+
+    async def next(self) -> T_co | None:
+        """Return the next of it, perhaps nothing yet; ``None`` after the last.
+
+        Raises:
+          StorageError: It is damaged, gone or cannot be read. If it is damaged,
+            :attr:`LogStore.extent` does not contain it any longer, soon.
+
+        """
+        ...
+
+    def close(self) -> None:
+        """Stop; let go of what is held for it."""
+        ...
+
+
 class LogStore(Protocol):
     """One member's durable state. Used by one replica at a time."""
 
@@ -150,6 +201,18 @@ class LogStore(Protocol):
         Raises:
           StorageError: The operating system refused, or the store has stopped.
 
+        """
+        ...
+
+    @property
+    def extent(self) -> Extent:
+        """What can be read back. It may be overtaken at any time."""
+        ...
+
+    def read_records(self, after: int, upto: int) -> Reading[Records]:
+        """Read the transactions with ``after < zxid <= upto``, which are durable.
+
+        The log goes on being written and purged; what was cut is no part of it.
         """
         ...
 

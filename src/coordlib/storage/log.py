@@ -14,7 +14,8 @@ import attrs
 
 from .directory import Directory, segment_name, snapshot_name, temporary_name
 from .history import Course, cut_refused
-from .interface import Entry, EntryKind
+from .interface import Entry, EntryKind, Extent
+from .reading import CutMark, Layout, RecordReading
 from .record import Identity, SegmentHead, encode_record, encode_seal
 from .snapshot import encode_snapshot
 
@@ -50,6 +51,9 @@ class Position:
       meta: The metadata in force.
       course: The zxids that the history passes through.
       snapshots: Zxids of the snapshots, ascending, each on the course.
+      snapshot_bytes: The size of the content of the newest.
+      sizes: Bytes of each segment but the last.
+      cuts: What takes back records before it, in order.
 
     """
 
@@ -60,6 +64,9 @@ class Position:
     meta: bytes | None
     course: Course
     snapshots: list[int]
+    snapshot_bytes: int = 0
+    sizes: list[int] = attrs.Factory(list)
+    cuts: list[CutMark] = attrs.Factory(list)
 
 
 @attrs.define(eq=False)
@@ -68,6 +75,11 @@ class Log:
 
     An ``OSError`` out of any method is final: this object must not be used
     again, and what is on the disk is known only after the next recovery.
+
+    Attributes:
+      extent: What can be read back; another value when that changes. Any thread
+        may look.
+
     """
 
     _directory: Directory
@@ -78,6 +90,13 @@ class Log:
     _fd: int = attrs.field(default=-1, init=False)
     # Encoded for the place where the segment will be when they are written.
     _pending: list[bytes] = attrs.field(factory=list, init=False)
+    extent: Extent = attrs.field(default=Extent(), init=False)
+    _layout: Layout = attrs.field(default=Layout((), ()), init=False)
+    # The size of a snapshot that is written aside.
+    _staged_bytes: int = attrs.field(default=0, init=False)
+    # What is damaged: snapshots, and segments up to this one.
+    _bad_snapshots: set[int] = attrs.field(factory=set, init=False)
+    _bad_segment: int = attrs.field(default=0, init=False)
 
     def open(self) -> None:
         """Get ready to append, with a first segment where there is none."""
@@ -86,6 +105,7 @@ class Log:
             self._fd = self._directory.open_end(segment_name(number))
         else:
             self._begin_segment(1)
+        self._survey()
 
     def close(self) -> None:
         """Release the segment's descriptor; what is pending is lost."""
@@ -126,6 +146,7 @@ class Log:
         """Write a snapshot aside; any thread may do this."""
         content = encode_snapshot(zxid, pieces, self._identity)
         self._directory.stage(temporary_name("saved", zxid), content)
+        self._staged_bytes = sum(map(len, pieces))
 
     def publish_snapshot(self, zxid: int) -> None:
         """Make a staged snapshot count, then purge; everything is flushed.
@@ -134,17 +155,24 @@ class Log:
         more and is dropped.
         """
         at = self._at
-        if not at.course.holds(zxid) or (at.snapshots and zxid <= at.snapshots[-1]):
+        newest = at.snapshots[-1] if at.snapshots else -1
+        if zxid == newest and zxid in self._bad_snapshots:
+            # It takes the place of one that is damaged.
+            self._bad_snapshots.remove(zxid)
+            at.snapshots.pop()
+        elif zxid <= newest or not at.course.holds(zxid):
             self._directory.remove(temporary_name("saved", zxid))
             return
         self._directory.publish(temporary_name("saved", zxid), snapshot_name(zxid))
         at.snapshots.append(zxid)
+        at.snapshot_bytes = self._staged_bytes
         # So that the segment that ends here can go before it is full.
         self.roll()
         kept = self._bounds.snapshots_kept
         self._remove_snapshots(at.snapshots[:-kept])
         if len(at.snapshots) == kept:
             self._purge(at.snapshots[0])
+        self._survey()
 
     def roll(self) -> None:
         """Go on in a new segment, unless this one is still empty."""
@@ -153,7 +181,9 @@ class Log:
         number, _ = self._at.segments[-1]
         self._directory.close_file(self._fd)
         self._fd = -1
+        self._at.sizes.append(self._at.size)
         self._begin_segment(number + 1)
+        self._survey()
 
     def _begin_segment(self, number: int) -> None:
         at = self._at
@@ -197,11 +227,13 @@ class Log:
         beyond = [snapshot for snapshot in at.snapshots if snapshot > zxid]
         if at.course.base and zxid and len(beyond) == len(at.snapshots):
             raise cut_refused(zxid)
+        at.cuts.append(CutMark(at.segments[-1][0], at.size, zxid))
         self._encode(EntryKind.CUT, zxid, b"")
         at.course.cut(zxid)
         # A crash before the cut is durable loses nothing: the whole log since
         # the older snapshot, or since the beginning, is there.
         self._remove_snapshots(beyond)
+        self._survey()
 
     def _start_anew(self, zxid: int, body: bytes) -> None:
         at = self._at
@@ -209,15 +241,17 @@ class Log:
         aside = temporary_name("received", zxid)
         self._directory.stage(aside, encode_snapshot(zxid, [body], self._identity))
         self._directory.publish(aside, snapshot_name(zxid))
+        at.cuts.append(CutMark(at.segments[-1][0], at.size, 0))
         self._encode(EntryKind.BASE, zxid, b"")
         at.course = Course(zxid)
         old = [snapshot for snapshot in at.snapshots if snapshot != zxid]
-        at.snapshots = [*old, zxid]
+        at.snapshots, at.snapshot_bytes = [*old, zxid], len(body)
         # From here on nothing before the base counts.
         self.flush()
         self._remove_snapshots(old)
         self.roll()
         self._remove_segments(len(at.segments) - 1)
+        self._survey()
 
     def _remove_snapshots(self, zxids: list[int]) -> None:
         for zxid in zxids:
@@ -242,4 +276,47 @@ class Log:
             self._directory.remove(segment_name(number))
             # One by one: a crash must not leave a gap.
             self._directory.sync()
-        del self._at.segments[:count]
+        del self._at.segments[:count], self._at.sizes[:count]
+        first = self._at.segments[0][0]
+        self._at.cuts = [cut for cut in self._at.cuts if cut.segment >= first]
+
+    # --- reading it back ---
+
+    def read_records(self, after: int, upto: int) -> RecordReading:
+        """Return what reads the transactions with ``after < zxid <= upto``.
+
+        They are durable. Any thread may call this and use the result.
+        """
+        return RecordReading(self._directory, self._identity, self._layout, after, upto)
+
+    def distrust_segment(self, number: int) -> None:
+        """Read neither this segment back any more nor those before it."""
+        self._bad_segment = max(self._bad_segment, number)
+        if number >= self._at.segments[-1][0]:
+            self.roll()
+        self._survey()
+
+    def distrust_snapshot(self, zxid: int) -> None:
+        """Do not send this snapshot any more."""
+        if zxid in self._at.snapshots:
+            self._bad_snapshots.add(zxid)
+        self._survey()
+
+    def _survey(self) -> None:
+        """Write down what others may read."""
+        at = self._at
+        self._layout = Layout(tuple(at.segments), tuple(at.cuts))
+        self._bad_snapshots.intersection_update(at.snapshots)
+        good = [
+            (base, size)
+            for (number, base), size in zip(
+                at.segments, [*at.sizes, at.size], strict=True
+            )
+            if number > self._bad_segment
+        ]
+        newest = at.snapshots[-1] if at.snapshots else None
+        snapshot = None
+        if newest is not None and newest not in self._bad_snapshots:
+            snapshot = newest, at.snapshot_bytes
+        base = max(at.course.base, good[0][0]) if good else at.course.last
+        self.extent = Extent(base, tuple(good), snapshot)

@@ -13,11 +13,15 @@ import attrs
 import trio
 
 from coordlib.errors import StorageError, StorageLockedError
+from coordlib.ids import format_zxid
 
 from .history import History, cut_refused, gap_refused
-from .interface import EntryKind, Recovered, StoredSnapshot, Write
+from .interface import EntryKind, Extent, Records, Recovered, StoredSnapshot, Write
 
 __all__ = ["MemoryDisk", "MemoryStore"]
+
+# What one step of a reading returns.
+_READ_MAX = 512
 
 # The newest, and one to fall back to: what the file store keeps by default.
 _SNAPSHOTS_KEPT = 2
@@ -29,8 +33,13 @@ class MemoryDisk:
 
     Tests call :meth:`stall`, :meth:`resume` and :meth:`fail`; the rest is for
     :class:`MemoryStore`.
+
+    Attributes:
+      extent: See :attr:`LogStore.extent`; as of the last snapshot, cut or base.
+
     """
 
+    extent: Extent = attrs.field(default=Extent(), init=False)
     _history: History = attrs.field(factory=History, init=False)
     # Invariant: ascending, and the history holds each zxid.
     _snapshots: list[tuple[int, Sequence[bytes]]] = attrs.field(
@@ -114,6 +123,8 @@ class MemoryDisk:
             elif kind == EntryKind.BASE:
                 self._snapshots = [(zxid, [body])]
             self._history.apply(kind, zxid, body)
+            if kind in (EntryKind.CUT, EntryKind.BASE):
+                self._survey()
 
     def _cut_snapshots(self, zxid: int) -> None:
         kept = [snapshot for snapshot in self._snapshots if snapshot[0] <= zxid]
@@ -131,6 +142,21 @@ class MemoryDisk:
         if len(self._snapshots) >= _SNAPSHOTS_KEPT:
             del self._snapshots[:-_SNAPSHOTS_KEPT]
             self._history.forget(self._snapshots[0][0])
+        self._survey()
+
+    def _survey(self) -> None:
+        """Write down what can be read back."""
+        newest, snapshot = self._history.base, None
+        if self._snapshots:
+            newest, pieces = self._snapshots[-1]
+            snapshot = newest, sum(map(len, pieces))
+        size = sum(len(body) for _, body in self.records(self._history.base, newest))
+        parts = ((self._history.base, size), (newest, 0))
+        self.extent = Extent(self._history.base, parts, snapshot)
+
+    def records(self, after: int, upto: int) -> list[tuple[int, bytes]]:
+        """Return the transactions with ``after < zxid <= upto``."""
+        return self._history.between(after, upto)
 
 
 @attrs.define(eq=False)
@@ -209,6 +235,50 @@ class MemoryStore:
         await self._disk.access(self, self._latency)
         self._disk.save(zxid, pieces)
 
+    @property
+    def extent(self) -> Extent:
+        """What can be read back."""
+        return self._disk.extent
+
+    def read_records(self, after: int, upto: int) -> _RecordReading:
+        """Read the transactions with ``after < zxid <= upto``, which are durable."""
+        return _RecordReading(self._disk, self, after, upto)
+
+    async def access(self) -> None:
+        """Pass the time of one access.
+
+        Raises:
+          StorageError: The store is closed.
+
+        """
+        await self._disk.access(self, self._latency)
+
     def close(self) -> None:
         """Release the disk. Idempotent."""
         self._disk.unlock(self)
+
+
+@attrs.define(eq=False)
+class _RecordReading:
+    """Implements ``Reading``."""
+
+    _disk: MemoryDisk
+    _store: MemoryStore
+    _after: int
+    _upto: int
+
+    async def next(self) -> Records | None:
+        """See ``Reading``."""
+        await self._store.access()
+        if self._after >= self._upto:
+            return None
+        if self._after < self._disk.extent.base:
+            raise StorageError("the log was purged meanwhile")
+        records = self._disk.records(self._after, self._upto)[:_READ_MAX]
+        if not records:
+            raise StorageError(f"the log ends before {format_zxid(self._upto)}")
+        self._after = records[-1][0]
+        return records
+
+    def close(self) -> None:
+        """See ``Reading``."""

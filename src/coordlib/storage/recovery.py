@@ -22,8 +22,9 @@ from coordlib.ids import format_zxid
 
 from .directory import Contents, Directory, segment_name, snapshot_name
 from .history import Course, History
-from .interface import Recovered, StoredSnapshot
+from .interface import EntryKind, Recovered, StoredSnapshot
 from .log import Position
+from .reading import CutMark
 from .record import CHAIN_START, Identity, SegmentHead, encode_seal
 from .scan import SegmentScan
 from .snapshot import read_snapshot
@@ -52,7 +53,9 @@ def recover(directory: Directory, identity: Identity) -> tuple[Recovered, Positi
     _tidy_up(directory, contents, replay, good)
     history = replay.history
     recovered = Recovered(history.meta, history.base, history.records, snapshot)
-    return recovered, replay.position(good)
+    position = replay.position(good)
+    position.snapshot_bytes = snapshot.size if snapshot else 0
+    return recovered, position
 
 
 @attrs.define
@@ -67,6 +70,8 @@ class _Replay:
       end: Where the last segment ends, or will when it is tidied up.
       torn: Where something unfinished begins in it; ``None`` if nothing does.
       seal: What belongs there instead.
+      sizes: Bytes of each segment but the last.
+      cuts: What takes back records before it.
 
     """
 
@@ -77,6 +82,8 @@ class _Replay:
     end: int = 0
     torn: int | None = None
     seal: bytes = b""
+    sizes: list[int] = attrs.Factory(list)
+    cuts: list[CutMark] = attrs.Factory(list)
 
     def position(self, snapshots: list[int]) -> Position:
         """Return where the log goes on, given which snapshots are good."""
@@ -91,6 +98,8 @@ class _Replay:
             meta=self.history.meta,
             course=course,
             snapshots=snapshots,
+            sizes=self.sizes,
+            cuts=self.cuts,
         )
 
 
@@ -116,6 +125,8 @@ def _replay(directory: Directory, contents: Contents, identity: Identity) -> _Re
         elif head.chain != replay.chain:
             reason = "the segment does not follow the one before it"
             raise CorruptLogError(file, 0, reason)
+        else:
+            replay.sizes.append(replay.end)
         replay.segments.append((number, head.base))
         replay.head_size = head.size
         _replay_segment(replay, file, SegmentScan(data, head), last=numbers[-1])
@@ -126,6 +137,9 @@ def _replay_segment(
     replay: _Replay, file: str, scan: SegmentScan, *, last: int
 ) -> None:
     for kind, zxid, body in scan.entries():
+        if kind in (EntryKind.CUT, EntryKind.BASE):
+            beyond = zxid if kind == EntryKind.CUT else 0
+            replay.cuts.append(CutMark(replay.segments[-1][0], scan.offset, beyond))
         try:
             replay.history.apply(kind, zxid, body)
         except StorageError as error:
