@@ -260,7 +260,11 @@ def test_altered_content_is_restored_or_refused(data: st.DataObject) -> None:
     except ProtocolError:
         assert tree.digest() == DataTree().digest()
     else:
-        assert encode_snapshot(capture(tree)) == body
+        # Perhaps the same values in other bytes: then what is there counts.
+        again = DataTree()
+        restore(again, encode_snapshot(capture(tree)))
+        assert again.digest() == tree.digest()
+        assert list(again.znodes()) == list(tree.znodes())
 
 
 @settings(deadline=None)

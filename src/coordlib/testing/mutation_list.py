@@ -306,8 +306,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "storage/scan.py",
         (
             "take a damaged record for a good one",
-            "return end if data[crc_at:body_at] == crc else None",
-            "return end",
+            "        if crc != record_checksum(head, body, self._head.number, offset):",
+            "        if False:",
         ),
     ),
     *_in(
@@ -483,16 +483,16 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
     ),
     *_in(
-        "tree/snapshot.py",
+        "tree/restoration.py",
         (
             "forget who sessions are in snapshots",
-            "        read_identities(identities),",
-            "        (),",
+            "            read_identities(identities),",
+            "            (),",
         ),
         (
             "forget sessions' last requests in snapshots",
-            "        read.unsigned(last_cxid),",
-            "        0,",
+            "            read.unsigned(last_cxid),",
+            "            0,",
         ),
     ),
 )

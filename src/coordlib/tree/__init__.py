@@ -91,8 +91,9 @@ from .quotas import (
     stats_path,
 )
 from .reader import Get, GetChildren, TreeReader
+from .restoration import Restoration, restore
 from .sessions import CXIDS_AHEAD, SessionRecord
-from .snapshot import Capture, capture, encode_snapshot, restore
+from .snapshot import Capture, capture, encode_snapshot
 from .stat import NO_SESSION, Stat
 from .system import CONFIG_PATH, QUOTA_PATH, SYSTEM_PATHS, config_data
 from .watches import Told, Watch, WatchedEvent, WatchKind, WatchTable
@@ -140,6 +141,7 @@ __all__ = [
     "Quota",
     "QuotaLimits",
     "Refused",
+    "Restoration",
     "Result",
     "ResumeSession",
     "SessionOpened",

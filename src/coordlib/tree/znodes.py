@@ -337,16 +337,27 @@ class ZnodeTable:
 
     # --- quotas ---
 
-    def adopt_quotas(self) -> bool:
+    def adopt_quotas(self, step: int) -> Iterator[None]:
         """Find the quotas among znodes that were linked, and count their use.
 
-        Returns:
-          Whether what the znodes say of the use is right.
-
+        Nothing must change meanwhile. It stops after each ``step`` znodes.
         """
-        for path in self.below(QUOTA_PATH):
+        for number, path in enumerate(self.below(QUOTA_PATH)):
+            if not number % step:
+                yield
             if governed := quota_of_limits(path):
-                self.quotas.put(self._counted(governed, self.by_path[path]))
+                limits = decode_limits(self.by_path[path].data)
+                self.quotas.put(Quota(governed, limits, 0, 0))
+        if not self.quotas.by_path:
+            return
+        for number, (path, znode) in enumerate(self.by_path.items()):
+            if not number % step:
+                yield
+            for quota in self.quotas.holding(path):
+                self.quotas.count(quota, 1, size_of(znode.data))
+
+    def quotas_are_right(self) -> bool:
+        """Tell whether what the znodes say of the quotas' use is true."""
         return all(
             stats.data == quota.stats()
             for quota in self.quotas.by_path.values()
