@@ -152,7 +152,7 @@ def test_an_interrupted_pool_leaves_nothing_behind(files: Path, tmp_path: Path) 
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     with subprocess.Popen(
-        [sys.executable, EXAMPLES / "worker_pool.py", str(files), "--seconds", "3"],
+        [sys.executable, EXAMPLES / "worker_pool.py", str(files), "--seconds", "60"],
         env={**os.environ, "TMPDIR": str(temporary)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -165,7 +165,7 @@ def test_an_interrupted_pool_leaves_nothing_behind(files: Path, tmp_path: Path) 
 
         pool.send_signal(signal.SIGINT)
         # The children have it as their standard error: it ends with the last.
-        _, error = pool.communicate(timeout=10)
+        _, error = pool.communicate(timeout=60)
 
     assert pool.returncode == 1
     assert error.endswith("interrupted\n")
