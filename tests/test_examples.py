@@ -152,7 +152,7 @@ def test_an_interrupted_pool_leaves_nothing_behind(files: Path, tmp_path: Path) 
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     with subprocess.Popen(
-        [sys.executable, EXAMPLES / "worker_pool.py", str(files), "--seconds", "60"],
+        [sys.executable, EXAMPLES / "worker_pool.py", str(files), "--seconds", "15"],
         env={**os.environ, "TMPDIR": str(temporary)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
