@@ -23,7 +23,7 @@ from coordlib.consensus import (
     Transaction,
 )
 from coordlib.ids import NO_ZXID, MemberId, Zxid
-from coordlib.replica.driver import decode_metadata, encode_metadata
+from coordlib.replica.driver import encode_metadata, recovered_metadata
 from coordlib.storage.directory import Directory
 from coordlib.storage.interface import Entry, EntryKind, Recovered
 from coordlib.storage.log import Bounds, Log
@@ -137,7 +137,7 @@ class FileDisk:
     @staticmethod
     def _decode(recovered: Recovered) -> Disk:
         return Disk(
-            decode_metadata(recovered.meta),
+            recovered_metadata(recovered),
             Zxid(recovered.base),
             [(Zxid(zxid), payload) for zxid, payload in recovered.records],
             decode_tree(b"".join(recovered.snapshot.pieces))
@@ -153,7 +153,7 @@ class FileDisk:
         directory = Directory.open(path, system)
         identity = Identity(self.member, "scenario")
         try:
-            recovered, position = recover(directory, identity)
+            recovered, position = recover(directory, identity, repairable=True)
             log = Log(directory, identity, BOUNDS, position)
             log.open()
         except BaseException:

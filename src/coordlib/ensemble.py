@@ -208,7 +208,12 @@ class Ensemble:
     def _make_replica(self) -> Replica:
         store, blocking = self._store, inline
         if self._data_dir is not None:
-            store = FileStore(self._data_dir, member=self._member, name=self._name)
+            store = FileStore(
+                self._data_dir,
+                member=self._member,
+                name=self._name,
+                repairable=bool(self._voters - {self._member}),
+            )
             blocking = trio.to_thread.run_sync
         return Replica(
             member=self._member,

@@ -35,7 +35,7 @@ def image(disk: Disk) -> Image:
 
 @pytest.fixture
 def log(disk: Disk) -> Log:
-    _, log = Store.open(disk, MEMBER, NAME, Bounds(1 << 20, 2))
+    _, log = Store.open(disk, MEMBER, NAME, Bounds(1 << 20, 2), repairable=True)
     promise(log, 1, 1)
     log.append([(EntryKind.TRANSACTION, FIRST + i, b"abc") for i in range(3)])
     log.flush()

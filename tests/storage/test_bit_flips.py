@@ -87,7 +87,8 @@ def loses_nothing(name: str, recovered: Recovered, whole: Recovered) -> bool:
     """Tell whether all is there, if perhaps an older snapshot."""
     if not name.startswith("snapshot.") or recovered.snapshot is None:
         return recovered == whole
-    older = attrs.evolve(whole, snapshot=recovered.snapshot)
+    assert [damage.file for damage in recovered.damage] in ([], [name])
+    older = attrs.evolve(whole, snapshot=recovered.snapshot, damage=recovered.damage)
     return recovered == older and list(recovered.snapshot.pieces) == [SNAPSHOT]
 
 

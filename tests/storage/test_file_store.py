@@ -13,6 +13,7 @@ from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 
+import attrs
 import pytest
 import trio
 import trio.testing
@@ -23,6 +24,7 @@ from coordlib.storage.directory import (
     OS,
     Directory,
     System,
+    damaged_name,
     segment_name,
     snapshot_name,
     temporary_name,
@@ -268,8 +270,13 @@ async def test_a_damaged_snapshot_gives_way_to_the_older_one(path: Path) -> None
     newest, older = path / snapshot_name(8), path / snapshot_name(7)
 
     newest.write_bytes(newest.read_bytes()[:-1])
-    assert read(path) == Recovered(None, 7, [(8, b"t8")], stored(7, b"s7"))
+    recovered = read(path)
+    assert [damage.file for damage in recovered.damage] == [newest.name]
+    assert attrs.evolve(recovered, damage=()) == Recovered(
+        None, 7, [(8, b"t8")], stored(7, b"s7")
+    )
     assert not newest.exists()
+    assert (path / damaged_name(newest.name, 1)).exists()
 
     older.write_bytes(older.read_bytes()[:-1])
     with pytest.raises(CorruptLogError, match="damaged or incomplete chunk"):

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 import attrs
 
-from coordlib.ids import COUNTER_MAX, Epoch, MemberId, Zxid
+from coordlib.ids import COUNTER_MAX, NO_ZXID, Epoch, MemberId, Zxid
 
 from .effects import (
     Append,
@@ -189,6 +189,11 @@ class Core:
             self.history.last,
             self.me,
         )
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the disk holds nothing, and never did as far as it knows."""
+        return self.history.last == NO_ZXID and not self.metadata.damaged
 
     def announce(self, role: Role, leader: MemberId, epoch: Epoch) -> None:
         """Tell everybody, and the driver, what this member does now."""

@@ -46,6 +46,8 @@ class Metadata:
       seasoned: Whether the disk holds all this member ever acknowledged. False
         on a new or wiped disk, which must not vote (ZOOKEEPER-261).
       ensemble_id: 16 bytes, or empty while it belongs to none.
+      damaged: Whether the disk held something that was set aside as damaged, and
+        has not been synchronised since. It may look new, and is not.
 
     """
 
@@ -53,6 +55,7 @@ class Metadata:
     current_epoch: Epoch = NO_EPOCH
     seasoned: bool = False
     ensemble_id: bytes = b""
+    damaged: bool = False
 
 
 @attrs.define

@@ -38,11 +38,15 @@ class Follower:
 
 
 def all_are_empty(core: Core, infos: Mapping[MemberId, FollowerInfo]) -> bool:
-    """Tell whether every voter is here and none holds anything: a founding."""
+    """Tell whether every voter is here and none holds anything: a founding.
+
+    A disk whose log was set aside as damaged is not one that holds nothing: an
+    ensemble of such members would begin anew, and lose everything.
+    """
     voters = core.quorum.voters
     everybody = infos.keys() | {core.me} >= voters
     empty = all(info.empty for member, info in infos.items() if member in voters)
-    return everybody and empty and core.history.last == NO_ZXID
+    return everybody and empty and core.is_empty
 
 
 def may_decide(core: Core, infos: Mapping[MemberId, FollowerInfo]) -> bool:

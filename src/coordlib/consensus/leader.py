@@ -317,6 +317,7 @@ class Leader:
             current_epoch=self.epoch,
             seasoned=True,
             ensemble_id=core.metadata.ensemble_id or core.founding_id,
+            damaged=False,
         )
         infos = {m: f.info for m, f in self._followers.items()}
         self._founding = all_are_empty(core, infos)

@@ -99,7 +99,7 @@ class Learner:
             core.number,
             core.metadata.accepted_epoch,
             core.metadata.seasoned,
-            empty=core.history.last == 0,
+            core.is_empty,
         )
         core.send(self.leader, info, after=core.last_io)
         # Not less: it may be far away, and wait for silent voters before it leads.
@@ -253,6 +253,7 @@ class Learner:
                 current_epoch=self.epoch,
                 seasoned=True,
                 ensemble_id=message.ensemble_id,
+                damaged=False,
             )
             io = core.save(metadata, now)
             core.send(self.leader, AckNewLeader(self.epoch), after=io)

@@ -90,7 +90,7 @@ class FollowerInfo:
       number: Of my last notification; outdated if a later one has arrived.
       accepted_epoch: The last epoch I promised [f.p].
       seasoned: See :class:`Vote`.
-      empty: Whether my log holds nothing at all.
+      empty: Whether my log holds nothing at all, and never did as far as I know.
 
     """
 

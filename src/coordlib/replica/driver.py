@@ -47,14 +47,26 @@ from coordlib.consensus import (
 )
 from coordlib.errors import LeadTransferError, ProtocolError, ReplicaClosedError
 from coordlib.ids import Epoch, MemberId, Zxid
-from coordlib.storage.interface import EntryKind, LogStore, Recovered, Write
+from coordlib.storage.interface import (
+    Damage,
+    EntryKind,
+    LogStore,
+    Recovered,
+    Write,
+)
 from coordlib.transport.interface import Link, LinkClosed
 from coordlib.tree import Capture, DataTree
 
 from .links import Blocking, ReplicaLink, ReplicaLinks, stage
 from .wire import Body, Confirm, Forward, SnapshotPiece, Touch, decode_body
 
-__all__ = ["Driver", "StateMachine", "decode_metadata", "encode_metadata"]
+__all__ = [
+    "Driver",
+    "StateMachine",
+    "decode_metadata",
+    "encode_metadata",
+    "recovered_metadata",
+]
 
 logger = logging.getLogger("coordlib.replica")
 
@@ -147,10 +159,12 @@ class Driver:
         """
         config = self._config
         self._name = f"member {me}"
+        metadata = recovered_metadata(recovered)
+        self._log_damage(recovered.damage, metadata)
         self._peer = Peer(
             me,
             voters,
-            metadata=decode_metadata(recovered.meta),
+            metadata=metadata,
             history=History.recovered(recovered.base, recovered.records),
             applied=Zxid(recovered.snapshot.zxid if recovered.snapshot else 0),
             founding_id=founding_id,
@@ -164,6 +178,16 @@ class Driver:
                 history_bytes_max=config.history_bytes_max,
             ),
         )
+
+    def _log_damage(self, damage: Iterable[Damage], metadata: Metadata) -> None:
+        for found in damage:
+            logger.error("%s: damaged and set aside: %s", self._name, found)
+        if metadata.damaged:
+            logger.warning(
+                "%s: its log is set aside as damaged; it does not vote before a "
+                "leader that the others elect has given it a new one",
+                self._name,
+            )
 
     def start(self, nursery: trio.Nursery) -> None:
         """Begin; tasks that effects need live in ``nursery``."""
@@ -446,7 +470,29 @@ def decode_metadata(blob: bytes | None) -> Metadata:
     if blob is None:
         return Metadata()
     match encoding.decode(blob):
-        case [int(accepted), int(current), bool(seasoned), bytes(ensemble_id)]:
-            return Metadata(Epoch(accepted), Epoch(current), seasoned, ensemble_id)
+        case [int(accepted), int(current), bool(seasoned), bytes(id), *others]:
+            metadata = Metadata(Epoch(accepted), Epoch(current), seasoned, id)
         case _:
             raise ProtocolError("not the metadata of a member")
+    match others:
+        case []:
+            # Before a disk could be damaged and go on.
+            return metadata
+        case [bool(damaged)]:
+            return attrs.evolve(metadata, damaged=damaged)
+        case _:
+            raise ProtocolError("not the metadata of a member")
+
+
+def recovered_metadata(recovered: Recovered) -> Metadata:
+    """Return the metadata to start with.
+
+    A log that was set aside left none, so storage says that there was one. From
+    here on every save repeats it, until the disk is synchronised.
+
+    Raises:
+      ProtocolError: The metadata on the disk is not ours.
+
+    """
+    metadata = decode_metadata(recovered.meta)
+    return attrs.evolve(metadata, damaged=metadata.damaged or recovered.damaged)

@@ -30,13 +30,17 @@ __all__ = [
     "Contents",
     "Directory",
     "System",
+    "damaged_name",
     "segment_name",
     "snapshot_name",
     "temporary_name",
 ]
 
 _LOCK = "LOCK"
-_NAME = re.compile(r"(?P<kind>log|snapshot|tmp\.[a-z]+)\.(?P<id>[0-9a-f]{16})")
+_NAME = re.compile(
+    r"(?:damaged\.(?P<generation>[0-9a-f]{8})\.)?"
+    r"(?P<kind>log|snapshot|tmp\.[a-z]+)\.(?P<id>[0-9a-f]{16})"
+)
 # What is read at a time of a file that need not be in memory.
 _BLOCK_BYTES = 1 << 18
 _FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW
@@ -62,6 +66,17 @@ def temporary_name(purpose: str, number: int) -> str:
 
     """
     return f"tmp.{purpose}.{number:016x}"
+
+
+def damaged_name(name: str, generation: int) -> str:
+    """Return the name of a file that is set aside because of damage.
+
+    Args:
+      name: The name that it had.
+      generation: Grows each time that something is set aside, from 1 on.
+
+    """
+    return f"damaged.{generation:08x}.{name}"
 
 
 class System(Protocol):
@@ -176,12 +191,20 @@ class Contents:
       segments: Numbers, ascending.
       snapshots: Zxids, ascending.
       temporary: Names of files that never got their final name.
+      damaged: Names of files that were set aside, oldest generation first.
 
     """
 
-    segments: list[int]
-    snapshots: list[int]
-    temporary: list[str]
+    segments: list[int] = attrs.Factory(list)
+    snapshots: list[int] = attrs.Factory(list)
+    temporary: list[str] = attrs.Factory(list)
+    damaged: list[str] = attrs.Factory(list)
+
+    @property
+    def generation(self) -> int:
+        """The newest generation of what was set aside; 0 if nothing was."""
+        match = _NAME.fullmatch(self.damaged[-1]) if self.damaged else None
+        return 0 if match is None else int(match["generation"], 16)
 
 
 @attrs.define(eq=False)
@@ -217,12 +240,14 @@ class Directory:
 
     def contents(self) -> Contents:
         """List our files; other names are left alone."""
-        contents = Contents([], [], [])
+        contents = Contents()
         for name in sorted(self._system.list_names(self._fd)):
             match = _NAME.fullmatch(name)
             if match is None:
                 continue
-            if match["kind"] == "log":
+            if match["generation"] is not None:
+                contents.damaged.append(name)
+            elif match["kind"] == "log":
                 contents.segments.append(int(match["id"], 16))
             elif match["kind"] == "snapshot":
                 contents.snapshots.append(int(match["id"], 16))
@@ -264,18 +289,17 @@ class Directory:
         finally:
             self._system.close(fd)
 
-    def read_durable(self, name: str) -> bytes:
-        """Return what a power loss right now would leave of a file.
+    def settle(self, name: str) -> None:
+        """Let :meth:`read` return what a power loss right now would leave.
 
         After ``kill -9`` the page cache holds bytes that were never synced;
         after a failed sync it holds bytes that the disk has not got and that
-        count as clean (ATC'20). So: sync, forget the clean pages, read.
+        count as clean (ATC'20). So: sync, and forget the clean pages.
         """
         fd = self._system.open(name, os.O_RDONLY | _FLAGS, dir_fd=self._fd)
         try:
             self._system.sync(fd)
             self._system.forget(fd)
-            return self._system.read(fd)
         finally:
             self._system.close(fd)
 
@@ -361,6 +385,11 @@ class Directory:
     def remove(self, name: str) -> None:
         """Remove a file; durable after :meth:`sync`."""
         self._system.unlink(name, dir_fd=self._fd)
+
+    def set_aside(self, name: str, generation: int) -> None:
+        """Keep a damaged file under another name; durable after :meth:`sync`."""
+        aside = damaged_name(name, generation)
+        self._system.rename(name, aside, dir_fd=self._fd)
 
     def sync(self) -> None:
         """Make all names durable."""

@@ -60,6 +60,8 @@ class FileStore:
       segment_bytes_max: When to go on in a new file of the log.
       snapshots_kept: How many snapshots to keep, at least 1. The log is kept
         from the oldest of them on.
+      repairable: Whether other members hold what this one does. Then a damaged
+        log is set aside and recovery finds an empty disk; else it is refused.
       system: Carries out every step; another one is for tests.
 
     """
@@ -69,6 +71,7 @@ class FileStore:
     _name: str = attrs.field(kw_only=True)
     _segment_bytes_max: int = attrs.field(default=64 << 20, kw_only=True)
     _snapshots_kept: int = attrs.field(default=2, kw_only=True)
+    _repairable: bool = attrs.field(default=False, kw_only=True)
     _system: System = attrs.field(default=OS, kw_only=True)
     _directory: Directory | None = attrs.field(default=None, init=False)
     _log: Log | None = attrs.field(default=None, init=False)
@@ -91,8 +94,8 @@ class FileStore:
         Raises:
           StorageLockedError: Another replica uses it.
           ForeignStorageError: It belongs to another ensemble or member.
-          CorruptLogError: It is damaged where no crash can have done it; the
-            directory is left as it is.
+          CorruptLogError: It is damaged where no crash can have done it, and not
+            repairable; the directory is left as it is.
           StorageError: The operating system refused.
 
         """
@@ -101,7 +104,9 @@ class FileStore:
         with _os_errors_about(self._path):
             directory = Directory.open(self._path, self._system)
             try:
-                recovered, position = recover(directory, identity)
+                recovered, position = recover(
+                    directory, identity, repairable=self._repairable
+                )
                 log = Log(directory, identity, bounds, position)
                 log.open()
             except BaseException:

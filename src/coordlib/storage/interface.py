@@ -17,6 +17,7 @@ import attrs
 import trio
 
 __all__ = [
+    "Damage",
     "Entry",
     "EntryKind",
     "Extent",
@@ -67,6 +68,26 @@ class Write:
 
 
 @attrs.frozen
+class Damage:
+    """A file that was found damaged, where no crash can have done it.
+
+    Attributes:
+      file: The name that it had.
+      offset: The first damaged byte.
+      reason: What is wrong there.
+
+    """
+
+    file: str
+    offset: int
+    reason: str
+
+    def __str__(self) -> str:
+        """Return all of it, for people."""
+        return f"{self.file}, byte {self.offset}: {self.reason}"
+
+
+@attrs.frozen
 class StoredSnapshot:
     """A good snapshot in the store.
 
@@ -96,6 +117,9 @@ class Recovered:
         begin before ``snapshot``: older records help learners to catch up.
       snapshot: The newest good one, if there is one. Its zxid is ``base`` or
         that of one of ``records``.
+      damage: What was found damaged at this start, and set aside.
+      damaged: The log was set aside, at this start or an earlier one, and nothing
+        has taken its place: what the member acknowledged is not here any more.
 
     """
 
@@ -103,6 +127,8 @@ class Recovered:
     base: int
     records: list[tuple[int, bytes]]
     snapshot: StoredSnapshot | None
+    damage: tuple[Damage, ...] = ()
+    damaged: bool = False
 
 
 @attrs.frozen
@@ -153,7 +179,8 @@ class LogStore(Protocol):
         Raises:
           StorageLockedError: Another replica uses it.
           ForeignStorageError: It belongs to another ensemble or member.
-          CorruptLogError: It is damaged where no crash can have done it.
+          CorruptLogError: It is damaged where no crash can have done it, and no
+            other member can repair it.
           StorageError: The operating system refused.
 
         """

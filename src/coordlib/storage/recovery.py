@@ -1,7 +1,8 @@
 """What a data directory amounts to, and which damage a crash can explain.
 
-Everything is read and judged before anything is changed: a directory that is
-refused stays as it was found, for repair.
+Everything is read and judged before anything is changed. A directory that is
+refused stays as it was found; or, where other members can repair it, all of it
+is set aside by :mod:`.aside`, and the disk is empty but counts as damaged.
 
 A crash leaves at most: unfinished files aside, an incomplete end of the last
 segment, snapshots that a cut or a new base has overtaken, segments and
@@ -12,7 +13,9 @@ does not object (see ``seal``); anything else is :exc:`CorruptLogError`.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 
 import attrs
@@ -20,9 +23,10 @@ import attrs
 from coordlib.errors import CorruptLogError, StorageError
 from coordlib.ids import format_zxid
 
+from .aside import set_aside
 from .directory import Contents, Directory, segment_name, snapshot_name
 from .history import Course, History
-from .interface import EntryKind, Recovered, StoredSnapshot
+from .interface import Damage, EntryKind, Recovered, StoredSnapshot
 from .log import Position
 from .reading import CutMark
 from .record import CHAIN_START, Identity, SegmentHead, encode_seal
@@ -32,30 +36,76 @@ from .snapshot import read_snapshot
 __all__ = ["recover"]
 
 
-def recover(directory: Directory, identity: Identity) -> tuple[Recovered, Position]:
+def recover(
+    directory: Directory, identity: Identity, *, repairable: bool = False
+) -> tuple[Recovered, Position]:
     """Read the directory, tidy up after a crash, and say where the log goes on.
 
+    Args:
+      directory: Open and locked.
+      identity: Whose it should be.
+      repairable: Set a damaged log aside, and begin a new one.
+
     Raises:
-      CorruptLogError: A file is damaged or missing where no crash can have
-        done it; nothing was changed.
+      CorruptLogError: A file is damaged, unreadable or missing where no crash
+        can have done it, and not ``repairable``; nothing was changed.
       ForeignStorageError: A file belongs to another member or ensemble.
+      StorageError: A file has a format of another version.
       OSError: The operating system refused.
 
     """
+    try:
+        return _recover(directory, identity, repairable=repairable)
+    except CorruptLogError as error:
+        if not repairable:
+            raise
+        damage = Damage(error.file, error.offset, error.reason)
+    set_aside(directory)
+    recovered, position = _recover(directory, identity, repairable=True)
+    return attrs.evolve(recovered, damage=(damage,)), position
+
+
+def _recover(
+    directory: Directory, identity: Identity, *, repairable: bool
+) -> tuple[Recovered, Position]:
     contents = directory.contents()
     replay = _replay(directory, contents, identity)
-    snapshot = _newest_good_snapshot(directory, contents, identity, replay.history)
+    history, damage = replay.history, list[CorruptLogError]()
+    # Until the first metadata is written: there is nothing else that could tell
+    # this disk from a new one.
+    damaged = bool(contents.damaged) and history == History()
+    if damaged and not repairable:
+        reason = "set aside as damaged, and nothing has taken its place"
+        raise CorruptLogError(contents.damaged[0], 0, reason)
+    snapshot = _newest_good_snapshot(directory, contents, identity, history, damage)
     good = [
         zxid
         for zxid in contents.snapshots
-        if snapshot and zxid <= snapshot.zxid and replay.history.holds(zxid)
+        if snapshot and zxid <= snapshot.zxid and history.holds(zxid)
     ]
-    _tidy_up(directory, contents, replay, good)
-    history = replay.history
-    recovered = Recovered(history.meta, history.base, history.records, snapshot)
+    _tidy_up(directory, contents, replay, good, [error.file for error in damage])
+    recovered = Recovered(
+        history.meta,
+        history.base,
+        history.records,
+        snapshot,
+        tuple(Damage(error.file, error.offset, error.reason) for error in damage),
+        damaged,
+    )
     position = replay.position(good)
     position.snapshot_bytes = snapshot.size if snapshot else 0
     return recovered, position
+
+
+@contextmanager
+def _unreadable_is_damaged(file: str) -> Iterator[None]:
+    """Take a file that the disk cannot give back for damaged as any other."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.EIO:
+            raise CorruptLogError(file, 0, f"it cannot be read: {error}") from error
+        raise
 
 
 @attrs.define
@@ -115,7 +165,9 @@ def _replay(directory: Directory, contents: Contents, identity: Identity) -> _Re
     replay = _Replay()
     for number in numbers:
         file = segment_name(number)
-        data = directory.read_durable(file)
+        directory.settle(file)
+        with _unreadable_is_damaged(file):
+            data = directory.read(file)
         head = SegmentHead.decode(file, data, identity)
         if head.number != number:
             reason = f"the file is a copy of segment {head.number}"
@@ -182,31 +234,48 @@ class _Pieces:
 
 
 def _newest_good_snapshot(
-    directory: Directory, contents: Contents, identity: Identity, history: History
+    directory: Directory,
+    contents: Contents,
+    identity: Identity,
+    history: History,
+    damage: list[CorruptLogError],
 ) -> StoredSnapshot | None:
-    """Return the snapshot to start from; ``None`` if the log reaches back to 0."""
-    damage: CorruptLogError | None = None
+    """Return the snapshot to start from; ``None`` if the log reaches back to 0.
+
+    What is wrong with newer ones is added to ``damage``.
+    """
     for zxid in reversed(contents.snapshots):
         if not history.holds(zxid):
             continue
         pieces = _Pieces(directory, zxid, identity)
         try:
             # All of it, so that there is still an older one to fall back to.
-            size = sum(map(len, pieces))
+            with _unreadable_is_damaged(snapshot_name(zxid)):
+                size = sum(map(len, pieces))
         except CorruptLogError as error:
-            damage = damage or error
+            damage.append(error)
         else:
             return StoredSnapshot(zxid, size, pieces)
     if history.base == 0:
         return None
     missing = f"no snapshot, and the log begins after {format_zxid(history.base)}"
-    raise damage or CorruptLogError(snapshot_name(history.base), 0, missing)
+    if damage:
+        raise damage[0]
+    raise CorruptLogError(snapshot_name(history.base), 0, missing)
 
 
 def _tidy_up(
-    directory: Directory, contents: Contents, replay: _Replay, good: list[int]
+    directory: Directory,
+    contents: Contents,
+    replay: _Replay,
+    good: list[int],
+    damaged: list[str],
 ) -> None:
-    useless = [snapshot_name(z) for z in contents.snapshots if z not in good]
+    names = {zxid: snapshot_name(zxid) for zxid in contents.snapshots}
+    useless = [n for z, n in names.items() if z not in good and n not in damaged]
+    for name in damaged:
+        # The log reaches back further than they do, so nobody misses them.
+        directory.set_aside(name, contents.generation + 1)
     if replay.torn is not None:
         directory.mend(segment_name(replay.segments[-1][0]), replay.torn, replay.seal)
     for name in (*contents.temporary, *useless):

@@ -246,6 +246,11 @@ MUTANTS: tuple[Mutant, ...] = (
     *_in(
         "consensus/core.py",
         (
+            "take a member whose log was damaged for a new one",
+            "return self.history.last == NO_ZXID and not self.metadata.damaged",
+            "return self.history.last == NO_ZXID",
+        ),
+        (
             "vote with what is not durable",
             "return self.last_io if notification.vote is not None else 0",
             "return 0",
@@ -329,6 +334,27 @@ MUTANTS: tuple[Mutant, ...] = (
             "go on behind a torn end",
             "    if replay.torn is not None:",
             "    if False:",
+        ),
+    ),
+    *_in(
+        "storage/aside.py",
+        (
+            "set the end of the log aside first",
+            "    *earlier, last = names\n",
+            "    *earlier, last = names[::-1]\n",
+        ),
+    ),
+    *_in(
+        "replica/driver.py",
+        (
+            "let a member vote whose log was damaged",
+            "damaged=metadata.damaged or recovered.damaged)",
+            "seasoned=metadata.seasoned or recovered.damaged)",
+        ),
+        (
+            "forget that the log was damaged",
+            "damaged=metadata.damaged or recovered.damaged)",
+            "damaged=False)",
         ),
     ),
     *_in(

@@ -251,6 +251,12 @@ class Disk:
         self.version += 1
         self.rewritten += 1
 
+    def become(self, other: Disk) -> None:
+        """Hold what another disk holds, all of it durable."""
+        self.wipe()
+        self.names = other.copy().names
+        self.durable_names = dict(self.names)
+
     def copy(self) -> Disk:
         """Return a disk with the same content and no faults."""
         other = Disk(Random(0), lambda: False)

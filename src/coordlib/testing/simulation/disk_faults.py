@@ -10,7 +10,7 @@ from coordlib.storage.directory import segment_name
 
 from .kernel import SECOND, chance
 from .strike import Strike
-from .world import Seat
+from .world import Seat, rot
 
 __all__ = ["FAULTS"]
 
@@ -82,7 +82,7 @@ def full_disk(strike: Strike) -> None:
 def wipe(strike: Strike) -> None:
     """A member gets a new disk, if the others can bear it."""
     seat, world = strike.some_seat(), strike.world
-    if _is_dispensable(strike, seat):
+    if world.is_dispensable(seat):
         strike.kernel.fault("wipe", f"member {seat.member}")
         world.crash(seat.member, "wipe", power=True)
         world.wipe(seat.member)
@@ -101,25 +101,18 @@ def _doom(strike: Strike, seat: Seat) -> None:
         leader.dies_before = "SendSnapshot"
 
 
-def _is_dispensable(strike: Strike, seat: Seat) -> bool:
-    """Tell whether a quorum without this member remembers everything."""
-    voters = strike.world.voters
-    seats = [strike.world.seats[member] for member in voters if member != seat.member]
-    return 2 * sum(other.image.remembers for other in seats) > len(voters)
-
-
 def bit_rot(strike: Strike) -> None:
     """A bit of the log or of the newest snapshot flips while the member is down.
 
-    It is found at the next start, if the others can bear that it counts for
-    nothing until it was synchronised again. A seal is repaired instead. What a
+    It is found at the next start, if the others can bear that the member counts
+    for nothing until they have repaired it. A seal is mended instead. What a
     power loss left behind the last good record is spared, since it is nothing.
     """
     seat, world = strike.some_seat(), strike.world
     if (
         seat.image.damage
         or not seat.disk.durable_names
-        or not _is_dispensable(strike, seat)
+        or not world.is_dispensable(seat)
     ):
         return
     world.crash(seat.member, "bit rot", power=chance(strike.random, 0.5))
@@ -133,8 +126,29 @@ def bit_rot(strike: Strike) -> None:
     size = end if name == segment_name(last) else len(file.durable)
     strike.kernel.fault("bit_rot", f"member {seat.member} {name}")
     seat.image.damage = name
-    file.flip(strike.random.randrange(size), strike.random.randrange(8))
+    rot(file, size, strike.random)
     world.start_after(seat.member, strike.duration())
+
+
+def rot_everywhere(strike: Strike) -> None:
+    """No voter can read its log: nobody leads, and nothing is lost, till it is back.
+
+    What was written and not synced at that moment gets there, as after ``kill -9``.
+    """
+    world = strike.world
+    disks = [world.seats[member].disk for member in world.voters]
+    readable = all(any(n.startswith("log.") for n in disk.names) for disk in disks)
+    if len(disks) == 1 or not readable or any(map(_is_damaged, world.seats.values())):
+        return
+    strike.kernel.fault("rot_everywhere", "")
+    world.damage_everybody(strike.random)
+    for member in world.seats:
+        world.start_after(member, strike.duration())
+    strike.later(SECOND + strike.duration(), world.restore_everybody)
+
+
+def _is_damaged(seat: Seat) -> bool:
+    return bool(seat.image.damage or seat.backup or seat.image.metadata.damaged)
 
 
 FAULTS: dict[str, Callable[[Strike], None]] = {
@@ -145,4 +159,5 @@ FAULTS: dict[str, Callable[[Strike], None]] = {
     "full_disk": full_disk,
     "wipe": wipe,
     "bit_rot": bit_rot,
+    "rot_everywhere": rot_everywhere,
 }

@@ -184,6 +184,8 @@ class Image:
 
     def _check_epochs(self, metadata: Metadata) -> None:
         self._check_rise(self.metadata, metadata)
+        if self.metadata.damaged and metadata.seasoned:
+            self.mark("damaged.repaired")
         self.metadata = metadata
         if metadata.seasoned and (self.forgotten or self._forgotten_epoch):
             self.mark("wiped.synchronised")

@@ -39,7 +39,7 @@ from coordlib.consensus import (
 )
 from coordlib.errors import ProtocolError
 from coordlib.ids import NO_EPOCH, NO_MEMBER, Epoch, MemberId, Zxid
-from coordlib.replica.driver import decode_metadata, encode_metadata
+from coordlib.replica.driver import encode_metadata, recovered_metadata
 from coordlib.replica.links import stage
 from coordlib.replica.wire import (
     Body,
@@ -140,7 +140,7 @@ class Process:
         self.peer = Peer(
             self.member,
             self.voters,
-            metadata=decode_metadata(recovered.meta),
+            metadata=recovered_metadata(recovered),
             history=History.recovered(recovered.base, recovered.records),
             applied=Zxid(self.tree.zxid),
             founding_id=self.incarnation,

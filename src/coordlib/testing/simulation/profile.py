@@ -49,6 +49,7 @@ FAULTS = (
     "bit_rot",
     "kill_while_writing",
     "reset_would_be_leader",
+    "rot_everywhere",
 )
 """Every class of fault; what they do is in ``faults``."""
 

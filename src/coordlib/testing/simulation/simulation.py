@@ -146,6 +146,7 @@ class _Run:
         world.kernel.run(duration)
         faults.stopped = True
         world.kernel.is_odd = False
+        world.restore_everybody()
         self._choose_core()
         self._heal_core()
         self._await_life()
@@ -198,7 +199,6 @@ class _Run:
             seat.process.store.hurry()
             if seat.process.paused:
                 seat.process.resume()
-        self.world.replace_rotten(seat.member)
         self.world.start(seat.member)
 
     def _freeze(self, member: MemberId, how: str) -> None:

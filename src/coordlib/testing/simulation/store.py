@@ -92,18 +92,19 @@ class Store:
 
     @staticmethod
     def open(
-        disk: Disk, member: MemberId, name: str, bounds: Bounds
+        disk: Disk, member: MemberId, name: str, bounds: Bounds, *, repairable: bool
     ) -> tuple[Recovered, Log]:
         """Recover what the disk holds and get ready to append.
 
         Raises:
-          StorageError: The disk is damaged.
+          StorageError: The disk is damaged, and not repairable.
           OSError: The disk refused.
+          PowerCut: The program ended in the middle of it.
 
         """
         identity = Identity(member, name)
         directory = Directory(Path(f"member-{member}"), 0, 0, disk)
-        recovered, position = recover(directory, identity)
+        recovered, position = recover(directory, identity, repairable=repairable)
         log = Log(directory, identity, bounds, position)
         log.open()
         return recovered, log

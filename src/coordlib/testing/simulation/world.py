@@ -22,7 +22,7 @@ from coordlib.storage.record import Identity
 from coordlib.tree import DataTree, restore
 
 from .clock import Clock
-from .disk import Disk
+from .disk import Disk, File, PowerCut
 from .image import Image
 from .kernel import SECOND, Crashed, Kernel, Violation, chance
 from .network import Network
@@ -32,9 +32,11 @@ from .profile import Profile, draw_profile
 from .store import Store
 from .workers import Ticket
 
-__all__ = ["Seat", "World"]
+__all__ = ["Seat", "World", "rot"]
 
 _NAME = "simulated"
+# Of every file of ours.
+_VERSION_AT = 8
 
 
 @attrs.define(eq=False)
@@ -46,6 +48,7 @@ class Seat:
       slowness: What its disk's delays are multiplied with.
       stalled_until: When its disk does something again.
       stays_down: Nobody starts it again.
+      backup: What an operator puts back some time, instead of what there is.
 
     """
 
@@ -59,6 +62,16 @@ class Seat:
     stays_down: bool = False
     starts: int = 0
     tickets: dict[int, Ticket] = attrs.Factory(dict)
+    backup: Disk | None = None
+
+
+def rot(file: File, size: int, random: Random) -> None:
+    """Flip one of the first bits of a file, but for those that name its version.
+
+    One of another version is refused, damaged or not, for somebody to look at.
+    """
+    offset = random.choice([*range(_VERSION_AT), *range(_VERSION_AT + 2, size)])
+    file.flip(offset, random.randrange(8))
 
 
 class World:
@@ -126,21 +139,29 @@ class World:
             return
         if self.kernel.oddly("disk.fails-at-start"):
             seat.disk.fail = ("sync", errno.EIO)
+        self._expect_damage(seat)
         seat.starts += 1
         repaired = seat.disk.rewritten
         bounds = Bounds(self.profile.segment_bytes_max, self.profile.snapshots_kept)
         try:
-            recovered, log = Store.open(seat.disk, member, _NAME, bounds)
+            repairable = bool(self.voters - {member})
+            recovered, log = Store.open(
+                seat.disk, member, _NAME, bounds, repairable=repairable
+            )
         except OSError as error:
             self.kernel.say(f"member {member} does not start: {error}")
             self.kernel.mark("start.refused-by-the-disk")
             seat.disk.end_of_program()
             self.start_after(member, SECOND // 2)
             return
-        except StorageError as error:
-            self._refused(seat, error)
+        except PowerCut:
+            self._ended_at_start(seat)
             return
-        self._check_rot(seat)
+        except StorageError as error:
+            # What a crash leaves, recovery understands; the others repair the rest.
+            raise Violation("recovery", f"member {member}: {error}") from error
+        seat.disk.calls_left = None
+        self._judge_damage(seat, recovered)
         if seat.disk.rewritten > repaired:
             self.kernel.mark("recovery.torn-tail-cut")
         image = seat.image.refresh()
@@ -169,33 +190,52 @@ class World:
         with suppress(Crashed):
             process.start(recovered, partial(self._store, seat, log))
 
-    def _refused(self, seat: Seat, error: StorageError) -> None:
-        """What a crash leaves, recovery understands; only rot may be too much."""
-        if not seat.image.damage:
-            raise Violation("recovery", f"member {seat.member}: {error}") from error
-        self.kernel.say(f"member {seat.member} does not start: {error}")
-        self.kernel.mark("start.refused-for-rot")
+    def _expect_damage(self, seat: Seat) -> None:
+        """Let what is damaged, or cannot be read, be set aside: if others have it."""
+        if seat.disk.fail == ("read", errno.EIO):
+            if not self.is_dispensable(seat):
+                seat.disk.fail = None
+            elif not seat.image.damage:
+                seat.image.refresh()
+                seat.image.damage = "what cannot be read"
+        if seat.image.damage and self.kernel.oddly("disk.ends-setting-aside", 0.6):
+            seat.disk.calls_left = seat.clock.random.randrange(12)
+
+    def _ended_at_start(self, seat: Seat) -> None:
+        self.kernel.mark("crash.while-setting-aside")
+        if chance(seat.clock.random, 0.5):
+            seat.disk.lose_power()
         seat.disk.end_of_program()
-        # Somebody looks at it some time, and then replaces the disk.
-        again = partial(self.replace_rotten, seat.member)
-        self.kernel.after(SECOND, None, again)
+        self.start_after(seat.member, SECOND // 4)
 
-    def _check_rot(self, seat: Seat) -> None:
-        """A snapshot may be spared; so may a log that still holds all that it held.
+    def _judge_damage(self, seat: Seat, recovered: Recovered) -> None:
+        """Only what we damaged is set aside, and what is not is as it was.
 
+        A snapshot may be spared; so may a log that still holds all that it held.
         Whether it does, the image says when it is read again.
         """
-        image = seat.image
-        if image.damage.startswith("snapshot"):
-            self.kernel.mark("start.with-an-older-snapshot")
+        image, mark = seat.image, self.kernel.mark
+        if recovered.damage and not image.damage:
+            raise Violation(
+                "recovery", f"member {seat.member} takes {recovered.damage} for damage"
+            )
+        for damage in recovered.damage:
+            self.kernel.say(f"member {seat.member} sets aside: {damage}")
+        if recovered.damaged:
+            if image.damage:
+                mark("start.set-aside-damage")
+                self._forget(seat)
+            else:
+                mark("start.damaged-again")
+        elif recovered.damage:
+            mark("start.with-an-older-snapshot")
         image.damage = ""
 
-    def replace_rotten(self, member: MemberId) -> None:
-        """Do what an operator does about a member that its disk keeps from starting."""
-        seat = self.seats[member]
-        if seat.process is None and seat.image.damage:
-            self.wipe(member)
-            self.start(member)
+    def is_dispensable(self, seat: Seat) -> bool:
+        """Tell whether a quorum without this member remembers everything."""
+        others = [m for m in self.voters if m != seat.member]
+        remembering = sum(self.seats[member].image.remembers for member in others)
+        return 2 * remembering > len(self.voters)
 
     def _mark_start(self, seat: Seat, recovered: Recovered) -> None:
         mark = self.kernel.mark
@@ -246,11 +286,36 @@ class World:
     def wipe(self, member: MemberId) -> None:
         """Give a member that does not run a new disk."""
         seat = self.seats[member]
+        self._forget(seat)
+        seat.disk.wipe()
+
+    def _forget(self, seat: Seat) -> None:
         if not seat.image.refresh().metadata.seasoned:
             self.kernel.mark("wiped-again")
         seat.image.forget_all()
-        self.oracles.wiped(member)
-        seat.disk.wipe()
+        self.oracles.wiped(seat.member)
+
+    def damage_everybody(self, random: Random) -> None:
+        """Let no voter's log be readable; an operator has copies, not at hand."""
+        for member in self.voters:
+            self.crash(member, "damage everywhere")
+            seat = self.seats[member]
+            seat.backup = seat.disk.copy()
+            first = min(name for name in seat.disk.names if name.startswith("log."))
+            seat.image.refresh().damage = first
+            rot(seat.disk.names[first], 40, random)
+
+    def restore_everybody(self) -> None:
+        """Do what an operator does who has copies of all voters' disks."""
+        for member in self.voters:
+            seat = self.seats[member]
+            if seat.backup is not None:
+                self.kernel.mark("damaged.restored")
+                self.crash(member, "it is being restored")
+                self._forget(seat)
+                seat.disk.become(seat.backup)
+                seat.backup = None
+                self.start(member)
 
     # --- looking at it ---
 
@@ -282,7 +347,9 @@ class World:
         """A restart right now would lead to the same tree."""
         seat = self.seats[process.member]
         bounds = Bounds(1 << 20, 2)
-        recovered, _ = Store.open(seat.disk.copy(), seat.member, _NAME, bounds)
+        recovered, _ = Store.open(
+            seat.disk.copy(), seat.member, _NAME, bounds, repairable=False
+        )
         tree = DataTree()
         if recovered.snapshot is not None:
             restore(tree, b"".join(recovered.snapshot.pieces))
