@@ -134,17 +134,23 @@ def rot_everywhere(strike: Strike) -> None:
     """No voter can read its log: nobody leads, and nothing is lost, till it is back.
 
     What was written and not synced at that moment gets there, as after ``kill -9``.
+    Once is enough: nothing else is tried meanwhile.
     """
     world = strike.world
     disks = [world.seats[member].disk for member in world.voters]
     readable = all(any(n.startswith("log.") for n in disk.names) for disk in disks)
-    if len(disks) == 1 or not readable or any(map(_is_damaged, world.seats.values())):
+    if (
+        len(disks) == 1
+        or not readable
+        or strike.kernel.faults["rot_everywhere"]
+        or any(map(_is_damaged, world.seats.values()))
+    ):
         return
     strike.kernel.fault("rot_everywhere", "")
     world.damage_everybody(strike.random)
     for member in world.seats:
-        world.start_after(member, strike.duration())
-    strike.later(SECOND + strike.duration(), world.restore_everybody)
+        world.start_after(member, strike.random.randrange(SECOND // 5))
+    strike.later(strike.random.randrange(2 * SECOND), world.restore_everybody)
 
 
 def _is_damaged(seat: Seat) -> bool:
