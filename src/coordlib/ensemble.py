@@ -60,6 +60,8 @@ class EnsembleStatistics:
       quotas_exceeded: The znodes whose quota has a soft limit that is exceeded.
       refused_handshakes: By reason, since the start.
       broken_frames: Links cut because of what came over them.
+      disk_full_for: Seconds for which the log has waited for room on the disk;
+        0.0 if it does not. Meanwhile this member makes nothing durable.
 
     """
 
@@ -77,6 +79,7 @@ class EnsembleStatistics:
     quotas_exceeded: tuple[str, ...]
     refused_handshakes: dict[str, int]
     broken_frames: int
+    disk_full_for: float
 
 
 class Ensemble:
@@ -386,6 +389,7 @@ class Ensemble:
             refused_handshakes=dict(transport.refused) if transport else {},
             broken_frames=replica.driver.broken_frames
             + (transport.broken_frames if transport else 0),
+            disk_full_for=replica.disk_watch.waited(trio.current_time()),
         )
 
     def digest(self) -> int:

@@ -129,11 +129,15 @@ class WaryStore:
     ) -> None:
         await self.store.run(on_durable, task_status=task_status)
 
-    async def save_snapshot(self, zxid: int, pieces: Sequence[bytes]) -> None:
+    @property
+    def no_room(self) -> str:
+        return self.store.no_room
+
+    async def save_snapshot(self, zxid: int, pieces: Sequence[bytes]) -> bool:
         recovered = self.disk.read()
         assert zxid <= max([recovered.base, *(z for z, _ in recovered.records)])
         self.saved += 1
-        await self.store.save_snapshot(zxid, pieces)
+        return await self.store.save_snapshot(zxid, pieces)
 
     @property
     def extent(self) -> Extent:

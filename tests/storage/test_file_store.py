@@ -336,7 +336,7 @@ def is_state(recovered: Recovered, state: list[int]) -> bool:
     return zxids(recovered) == [zxid for zxid in state if zxid > recovered.base]
 
 
-@pytest.mark.parametrize("error", [errno.EIO, errno.ENOSPC])
+@pytest.mark.parametrize("error", [errno.EIO, errno.EROFS])
 async def test_every_failed_step_is_final_and_loses_nothing_acknowledged(
     tmp_path: Path, error: int
 ) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Protocol
 
@@ -33,6 +34,7 @@ from coordlib.consensus import (
     LinkId,
     Message,
     Metadata,
+    Notification,
     Peer,
     PeerStatistics,
     Ping,
@@ -247,6 +249,7 @@ class Driver:
             logger.warning("%s: cut off member %s: %s", self._name, link.member, error)
         finally:
             self.links.remove(own)
+            self._drop_held(own.id)
             self.peer.link_down(own.id, trio.current_time())
             self._carry_out()
             self._moved.unpark_all()
@@ -335,7 +338,7 @@ class Driver:
                 if effect.after <= self._durable_io:
                     self.links.send(effect.links, effect.message)
                 else:
-                    self._gated.append(effect)
+                    self._hold(effect)
             case Append(io, transactions):
                 self._write(
                     io, [(EntryKind.TRANSACTION, z, p) for z, p in transactions]
@@ -366,6 +369,28 @@ class Driver:
                 self._close(link, why)
             case Halt(why):
                 self._halt(why)
+
+    def _hold(self, send: Send) -> None:
+        """Keep a message until its write is durable, however long that takes."""
+        if isinstance(send.message, Notification):
+            # Only the newest counts, and there is one more in every second.
+            links = frozenset(send.links)
+            self._gated = deque(
+                held
+                for held in self._gated
+                if not isinstance(held.message, Notification)
+                or held.after != send.after
+                or not links.issuperset(held.links)
+            )
+        self._gated.append(send)
+
+    def _drop_held(self, link: LinkId) -> None:
+        """Forget what was to be sent over a link that is gone."""
+        held, self._gated = self._gated, deque()
+        for send in held:
+            links = tuple(other for other in send.links if other != link)
+            if links:
+                self._gated.append(attrs.evolve(send, links=links))
 
     def _log_role(self, change: RoleChanged) -> None:
         if change.epoch:
@@ -429,6 +454,12 @@ class Driver:
         if present.leader != successor and (to or present.role is Role.LEADING):
             raise LeadTransferError(f"member {present.leader} was elected instead")
         return present.leader
+
+    def make_way(self) -> None:
+        """Begin to hand the lead over, if this member leads and another can."""
+        with suppress(LeadTransferError):
+            self.peer.transfer_lead(None, trio.current_time())
+        self._carry_out()
 
     def cut_off(self, link: ReplicaLink, why: str) -> None:
         """Cut a link whose other end asks for too much."""

@@ -9,6 +9,7 @@ order of transactions is the consensus core's business, reached through
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -38,6 +39,7 @@ from coordlib.tree import (
 )
 
 from .contact import Contact
+from .disk_watch import DiskWatch
 from .driver import Driver
 from .kept import closed_error
 from .links import Blocking, ReplicaLink
@@ -52,6 +54,8 @@ from .waiter import Bell, Waiter
 from .wire import Confirm, Forward, Touch
 
 __all__ = ["Replica", "Surroundings"]
+
+logger = logging.getLogger("coordlib.replica")
 
 # Transactions applied before other tasks run, so that heartbeats are not late:
 # some 3 ms of pure Python.
@@ -130,6 +134,7 @@ class Replica:
         self._reign: Reign | None = None
         self._proposals = Proposals(self._offer, config.limits)
         self._quota_warnings = QuotaWarnings()
+        self.disk_watch = DiskWatch(f"member {member}")
         # What /zookeeper/config should say, without the version; may be empty.
         self._configuration = configuration
         # Leader: it has to be looked whether it does.
@@ -384,11 +389,22 @@ class Replica:
                 self._flush_bell.ring()
             self.sessions.check(now)
             self._quota_warnings.look(self.tree, now)
+            self._look_at_disk(now)
             if self._reign is not None:
                 self._reign.expire(now)
                 # What waits to be proposed is more urgent.
                 if not self._proposals:
                     self._reign.clean(now)
+
+    def _look_at_disk(self, now: float) -> None:
+        """See whether the disk is full; then let another lead at once, if one can.
+
+        Else the core notices a disk that stalls, and gives up the lead then.
+        """
+        no_room = self._store.no_room
+        self.disk_watch.look(no_room, now)
+        if no_room:
+            self.driver.make_way()
 
     # --- the state machine: called by the driver, in order ---
 
@@ -508,5 +524,11 @@ class Replica:
         pieces = await self._snapshots.finish(captured)
         # The tree may be ahead of our own disk, and a snapshot must not be.
         await self.driver.wait_durable(io)
-        await self._store.save_snapshot(captured.zxid, pieces)
+        if not await self._store.save_snapshot(captured.zxid, pieces):
+            logger.warning(
+                "member %d: no room on the disk for a snapshot; the log grows until "
+                "the next one, after %d transactions",
+                self.member,
+                self.config.snapshot_interval,
+            )
         self._saving = False

@@ -238,6 +238,10 @@ class Directory:
             raise
         return Directory(path, fd, lock_fd, system)
 
+    def through(self, system: System) -> Directory:
+        """Return the same directory, locked once, used by another ``System``."""
+        return attrs.evolve(self, system=system)
+
     def contents(self) -> Contents:
         """List our files; other names are left alone."""
         contents = Contents()

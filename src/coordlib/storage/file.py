@@ -22,6 +22,7 @@ from .directory import OS, Directory, System
 from .history import gap_refused
 from .interface import Extent, Records, Recovered, Write
 from .log import Bounds, Log
+from .patience import PatientSystem, is_want_of_room
 from .reading import RecordReading
 from .record import Identity
 from .recovery import recover
@@ -82,11 +83,18 @@ class FileStore:
     )
     _token: trio.lowlevel.TrioToken | None = attrs.field(default=None, init=False)
     _thread: threading.Thread | None = attrs.field(default=None, init=False)
-    _stopping: bool = attrs.field(default=False, init=False)
+    # Set before it runs and when it is to end: nobody waits for the disk then.
+    _stopped: threading.Event = attrs.field(factory=threading.Event, init=False)
+    _patient: PatientSystem = attrs.field(init=False)
     # What ended the run, unless it was cancelled.
     _error: BaseException | None = attrs.field(default=None, init=False)
     _saving: trio.Lock = attrs.field(factory=trio.Lock, init=False)
     _publish: _Publish | None = attrs.field(default=None, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        """Let a full disk be an error for now."""
+        self._stopped.set()
+        self._patient = PatientSystem(self._system, self._stopped)
 
     def recover(self) -> Recovered:
         """Lock the directory and read all of it. Blocking; once, before the rest.
@@ -107,7 +115,8 @@ class FileStore:
                 recovered, position = recover(
                     directory, identity, repairable=self._repairable
                 )
-                log = Log(directory, identity, bounds, position)
+                own = directory.through(self._patient)
+                log = Log(own, identity, bounds, position, beside=directory)
                 log.open()
             except BaseException:
                 directory.close()
@@ -139,6 +148,8 @@ class FileStore:
     ) -> None:
         """Carry out the writes until cancelled; what is queued then is lost.
 
+        While there is no room on the disk, it waits: see :attr:`no_room`.
+
         Raises:
           StorageError: A write or a sync failed. Nothing more will be reported.
 
@@ -163,12 +174,13 @@ class FileStore:
             daemon=True,
         )
         self._thread = thread
+        self._stopped.clear()
         thread.start()
         task_status.started()
         try:
             await ended.wait()
         finally:
-            self._stopping = True
+            self._stopped.set()
             self._queue.put(None)
             # It finishes the batch in hand. Real time bounds the wait, since a
             # virtual clock would jump over it.
@@ -179,11 +191,19 @@ class FileStore:
         assert self._error is not None, "only an error ends the run"
         raise self._error
 
-    async def save_snapshot(self, zxid: int, pieces: Sequence[bytes]) -> None:
+    @property
+    def no_room(self) -> str:
+        """Why the log waits for room on the disk; empty if it does not."""
+        return self._patient.no_room
+
+    async def save_snapshot(self, zxid: int, pieces: Sequence[bytes]) -> bool:
         """Keep the tree's state at ``zxid``, then purge what no recovery needs.
 
         Does nothing when the history no longer passes through ``zxid``. The
         large write is done in a thread of its own and does not hold up the log.
+
+        Returns:
+          False if there is no room for it: then nothing is left of it.
 
         Raises:
           StorageError: The operating system refused, or the store has stopped.
@@ -191,14 +211,16 @@ class FileStore:
         """
         async with self._saving:
             publish = self._publish = _Publish(zxid)
-            if self._log is None or self._stopping:
+            if self._log is None or self._stopped.is_set():
                 publish.settled.set()
-            else:
-                await trio.to_thread.run_sync(self._stage, self._log, zxid, pieces)
+            elif await trio.to_thread.run_sync(self._stage, self._log, zxid, pieces):
                 self._queue.put(publish)
+            else:
+                return False
             await publish.settled.wait()
             if not publish.done:
                 raise StorageError(f"{self._path}: the store has stopped")
+            return True
 
     @property
     def extent(self) -> Extent:
@@ -227,9 +249,15 @@ class FileStore:
             self._directory.close()
         self._log = self._directory = None
 
-    def _stage(self, log: Log, zxid: int, pieces: Sequence[bytes]) -> None:
+    def _stage(self, log: Log, zxid: int, pieces: Sequence[bytes]) -> bool:
         with _os_errors_about(self._path):
-            log.stage_snapshot(zxid, pieces)
+            try:
+                log.stage_snapshot(zxid, pieces)
+            except OSError as error:
+                if is_want_of_room(error):
+                    return False
+                raise
+        return True
 
     # From here on: the thread.
 
@@ -249,7 +277,7 @@ class FileStore:
             batch = [queue.get()]
             while not queue.empty():
                 batch.append(queue.get())
-            if self._stopping:
+            if self._stopped.is_set():
                 return
             durable = 0
             rest: list[_Publish | _Distrust] = []
@@ -274,7 +302,7 @@ class FileStore:
 
     def _tell(self, report: Callable[[], None]) -> None:
         """Call ``report`` on trio's thread, while :meth:`run` waits for us."""
-        if self._token is not None and not self._stopping:
+        if self._token is not None and not self._stopped.is_set():
             self._token.run_sync_soon(report)
 
 

@@ -203,6 +203,9 @@ class LogStore(Protocol):
     ) -> None:
         """Carry out the writes until cancelled; what is queued then is lost.
 
+        While there is no room on the disk it waits, however long, and goes on
+        when there is: see :attr:`no_room`.
+
         ``on_durable(io)`` is called on trio's thread: every write up to and
         including ``io`` is durable. Calls may skip numbers, never go back.
 
@@ -217,13 +220,22 @@ class LogStore(Protocol):
         """
         ...
 
-    async def save_snapshot(self, zxid: int, pieces: Sequence[bytes]) -> None:
+    @property
+    def no_room(self) -> str:
+        """Why the log waits for room on the disk; empty if it does not."""
+        ...
+
+    async def save_snapshot(self, zxid: int, pieces: Sequence[bytes]) -> bool:
         """Keep the tree's state at ``zxid``, then purge what no recovery needs.
 
         It comes in pieces because joining them would take long.
 
         The transaction ``zxid`` is already durable. Does nothing if a cut or a
         new base has overtaken it, or a newer snapshot is kept.
+
+        Returns:
+          False if there is no room for it on the disk: then nothing is left of
+          it, and the store goes on.
 
         Raises:
           StorageError: The operating system refused, or the store has stopped.

@@ -9,6 +9,7 @@ everything that was reported durable.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 import attrs
 
@@ -73,8 +74,9 @@ class Position:
 class Log:
     """Appends entries, keeps snapshots, purges what no recovery needs.
 
-    An ``OSError`` out of any method is final: this object must not be used
-    again, and what is on the disk is known only after the next recovery.
+    An ``OSError`` out of any method that changes something, but for
+    :meth:`stage_snapshot`, is final: this object must not be used again, and
+    what is on the disk is known only after the next recovery.
 
     Attributes:
       extent: What can be read back; another value when that changes. Any thread
@@ -86,6 +88,8 @@ class Log:
     _identity: Identity
     _bounds: Bounds
     _at: Position
+    # The same directory, for other threads, which do not wait for room.
+    _beside: Directory = attrs.field(kw_only=True)
     # The last segment, or -1 before the first.
     _fd: int = attrs.field(default=-1, init=False)
     # Encoded for the place where the segment will be when they are written.
@@ -97,6 +101,10 @@ class Log:
     # What is damaged: snapshots, and segments up to this one.
     _bad_snapshots: set[int] = attrs.field(factory=set, init=False)
     _bad_segment: int = attrs.field(default=0, init=False)
+
+    @_beside.default
+    def _same(self) -> Directory:
+        return self._directory
 
     def open(self) -> None:
         """Get ready to append, with a first segment where there is none."""
@@ -143,9 +151,21 @@ class Log:
             self.roll()
 
     def stage_snapshot(self, zxid: int, pieces: Sequence[bytes]) -> None:
-        """Write a snapshot aside; any thread may do this."""
+        """Write a snapshot aside; any thread may do this.
+
+        Raises:
+          OSError: Nothing is left of it: perhaps it was what filled the disk.
+
+        """
         content = encode_snapshot(zxid, pieces, self._identity)
-        self._directory.stage(temporary_name("saved", zxid), content)
+        name = temporary_name("saved", zxid)
+        try:
+            self._beside.stage(name, content)
+        except OSError:
+            # The error that counts is the first one.
+            with suppress(OSError):
+                self._beside.remove(name)
+            raise
         self._staged_bytes = sum(map(len, pieces))
 
     def publish_snapshot(self, zxid: int) -> None:
@@ -287,7 +307,7 @@ class Log:
 
         They are durable. Any thread may call this and use the result.
         """
-        return RecordReading(self._directory, self._identity, self._layout, after, upto)
+        return RecordReading(self._beside, self._identity, self._layout, after, upto)
 
     def distrust_segment(self, number: int) -> None:
         """Read neither this segment back any more nor those before it."""

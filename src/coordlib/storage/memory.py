@@ -7,6 +7,8 @@ so a crash is that task's cancellation.
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable, Sequence
 
 import attrs
@@ -31,15 +33,17 @@ _SNAPSHOTS_KEPT = 2
 class MemoryDisk:
     """What survives a crash. Lives outside the replica; used by one at a time.
 
-    Tests call :meth:`stall`, :meth:`resume` and :meth:`fail`; the rest is for
-    :class:`MemoryStore`.
+    Tests call :meth:`stall`, :meth:`fill`, :meth:`resume` and :meth:`fail`; the
+    rest is for :class:`MemoryStore`.
 
     Attributes:
       extent: See :attr:`LogStore.extent`; as of the last snapshot, cut or base.
+      no_room: Why writes wait for room; empty if they do not.
 
     """
 
     extent: Extent = attrs.field(default=Extent(), init=False)
+    no_room: str = attrs.field(default="", init=False)
     _history: History = attrs.field(factory=History, init=False)
     # Invariant: ascending, and the history holds each zxid.
     _snapshots: list[tuple[int, Sequence[bytes]]] = attrs.field(
@@ -56,9 +60,15 @@ class MemoryDisk:
         """Let nothing finish from now on; nothing is lost."""
         self._stalled = True
 
+    def fill(self) -> None:
+        """Have no room from now on: writes wait, snapshots are not kept."""
+        self.stall()
+        self.no_room = os.strerror(errno.ENOSPC)
+
     def resume(self) -> None:
-        """Finish what :meth:`stall` held up, and go on."""
+        """Finish what :meth:`stall` or :meth:`fill` held up, and go on."""
         self._stalled = False
+        self.no_room = ""
         self._resumed.unpark_all()
 
     def fail(self, error: OSError) -> None:
@@ -223,17 +233,29 @@ class MemoryStore:
                 self._disk.write(write)
             on_durable(batch[-1].io)
 
-    async def save_snapshot(self, zxid: int, pieces: Sequence[bytes]) -> None:
+    @property
+    def no_room(self) -> str:
+        """Why the log waits for room on the disk; empty if it does not."""
+        return self._disk.no_room
+
+    async def save_snapshot(self, zxid: int, pieces: Sequence[bytes]) -> bool:
         """Keep the tree's state at ``zxid``, then purge what no recovery needs.
 
         Does nothing when the history no longer passes through ``zxid``.
+
+        Returns:
+          False if there is no room for it.
 
         Raises:
           StorageError: The store is closed.
 
         """
+        if self._disk.no_room:
+            await trio.lowlevel.checkpoint()
+            return False
         await self._disk.access(self, self._latency)
         self._disk.save(zxid, pieces)
+        return True
 
     @property
     def extent(self) -> Extent:
