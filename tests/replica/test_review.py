@@ -47,12 +47,12 @@ async def test_a_disk_that_fails_under_a_snapshot_is_raised_alone(
 ) -> None:
     """The log and the snapshot both failed: a group, which no one catches."""
 
-    def fill(operation: str, name: str) -> None:
+    def fail(operation: str, name: str) -> None:
         if operation == "rename" and "snapshot" in name:
-            raise OSError(errno.ENOSPC, "No space left on device")
+            raise OSError(errno.EIO, "Input/output error")
 
     store = FileStore(
-        tmp_path, member=1, name="coordlib", system=FakeSystem(before=fill)
+        tmp_path, member=1, name="coordlib", system=FakeSystem(before=fail)
     )
     config = Config(snapshot_interval=3)
 
@@ -64,7 +64,7 @@ async def test_a_disk_that_fails_under_a_snapshot_is_raised_alone(
             for i in range(100):
                 await session.create(f"/{i}")
 
-    with pytest.raises(StorageError, match="No space left"):
+    with pytest.raises(StorageError, match="Input/output error"):
         await write()
 
 

@@ -68,6 +68,10 @@ class PatientSystem:
         """See ``System``."""
         return self._system.read(fd)
 
+    def read_at(self, fd: int, offset: int, size: int) -> bytes:
+        """See ``System``."""
+        return self._system.read_at(fd, offset, size)
+
     def forget(self, fd: int) -> None:
         """See ``System``."""
         self._system.forget(fd)

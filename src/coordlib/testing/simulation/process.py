@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence, Set as AbstractSet
+from contextlib import suppress
 from functools import partial
 
 import attrs
@@ -37,7 +38,7 @@ from coordlib.consensus import (
     Truncate,
     Vote,
 )
-from coordlib.errors import ProtocolError
+from coordlib.errors import LeadTransferError, ProtocolError
 from coordlib.ids import NO_EPOCH, NO_MEMBER, Epoch, MemberId, Zxid
 from coordlib.replica.driver import encode_metadata, recovered_metadata
 from coordlib.replica.links import stage
@@ -299,6 +300,12 @@ class Process:
             self.die("its disk was busy with what is rare")
             return False
         return True
+
+    def disk_full(self) -> None:
+        """See ``StoreUser``."""
+        with suppress(LeadTransferError):
+            self.transfer_lead(None)
+            self.kernel.mark("disk.full-leader-made-way")
 
     def disk_failed(self, error: OSError) -> None:
         """See ``StoreUser``."""

@@ -58,6 +58,10 @@ SITUATIONS = frozenset(
         "power-loss.lost-bytes",
         "power-loss.tore-bytes",
         "recovery.torn-tail-cut",
+        # Full disks.
+        "disk.full-leader-made-way",
+        "disk.no-room-for-a-snapshot",
+        "disk.waited-for-room",
         # How it came back.
         "start.new",
         "start.empty-again",

@@ -19,6 +19,7 @@ from coordlib.ids import MemberId
 from coordlib.storage.directory import Directory
 from coordlib.storage.interface import Entry, EntryKind, Recovered
 from coordlib.storage.log import Bounds, Log
+from coordlib.storage.patience import is_want_of_room
 from coordlib.storage.record import Identity
 from coordlib.storage.recovery import recover
 
@@ -26,6 +27,9 @@ from .disk import Disk, PowerCut
 from .kernel import Kernel, Owner
 
 __all__ = ["Store", "StoreUser"]
+
+# Microseconds between two attempts to write to a full disk.
+_PAUSE = 100_000
 
 # How many more calls a program makes that is ended while it writes. The first
 # two are mostly a write and its sync; few batches or snapshots make twelve.
@@ -56,11 +60,14 @@ class StoreUser(Owner, Protocol):
     def writing(self, kinds: AbstractSet[int]) -> bool:
         """Writes of these kinds are about to be made durable; whether to go on."""
 
+    def disk_full(self) -> None:
+        """There is no room: nothing is reported until there is."""
+
     def disk_failed(self, error: OSError) -> None:
         """A call failed: nothing more will be reported."""
 
     def snapshot_saved(self) -> None:
-        """The snapshot that was to be kept is kept, or was overtaken."""
+        """The snapshot that was to be kept is kept, overtaken, or given up."""
 
 
 @attrs.define(eq=False)
@@ -126,7 +133,12 @@ class Store:
         try:
             self._log.stage_snapshot(staged.zxid, staged.pieces)
         except OSError as error:
-            self._fail(error)
+            if not is_want_of_room(error):
+                self._fail(error)
+                return
+            self.kernel.mark("disk.no-room-for-a-snapshot")
+            self._staged = None
+            self._user.snapshot_saved()
             return
         staged.is_aside = True
         self._begin()
@@ -152,6 +164,12 @@ class Store:
 
     def _finish(self, turn: int) -> None:
         if turn != self._turn:
+            return
+        if self.disk.full and (self._batch or self._staged is not None):
+            # The real one makes the same call again: a stall, to everybody else.
+            self.kernel.mark("disk.waited-for-room")
+            self.kernel.after(_PAUSE, self._user, partial(self._finish, turn))
+            self._user.disk_full()
             return
         try:
             if self._batch:
