@@ -47,10 +47,14 @@ def test_the_defaults_work() -> None:
     assert config.limits.transaction_bytes_max < config.limits.frame_bytes_max
 
 
+def test_the_garbage_collector_can_be_left_alone() -> None:
+    assert not Config(gc_freeze=False).gc_freeze
+
+
 def test_every_field_is_tested_here() -> None:
     fields = {field.name for field in attrs.fields(Config)}
 
-    assert fields == {*DURATIONS, *COUNTS, "superuser", "limits"}
+    assert fields == {*DURATIONS, *COUNTS, "gc_freeze", "superuser", "limits"}
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,7 @@ from coordlib.errors import (
 )
 from coordlib.ids import Epoch, MemberId, SessionId, Zxid
 from coordlib.replica.kept import Binding, SessionState, SessionTicket
+from coordlib.replica.progress import Progress
 from coordlib.session import (
     AuthenticationProvider,
     EventStream,
@@ -133,6 +134,7 @@ __all__ = [
     "OperationError",
     "OverloadedError",
     "Permission",
+    "Progress",
     "ProtocolError",
     "QuotaExceededError",
     "QuotaLimits",

@@ -25,6 +25,7 @@ from coordlib.errors import BadArgumentsError, ConfigError, ReplicaClosedError
 from coordlib.ids import MEMBER_ID_MAX, NO_MEMBER, Epoch, MemberId, Zxid
 from coordlib.replica.kept import SessionTicket
 from coordlib.replica.lifetime import block_error, inline, run_member
+from coordlib.replica.progress import Progress
 from coordlib.replica.replica import Replica, Surroundings
 from coordlib.session import AuthenticationProvider, Session
 from coordlib.session.authentication import Authentication, providers_by_scheme
@@ -62,6 +63,7 @@ class EnsembleStatistics:
       broken_frames: Links cut because of what came over them.
       disk_full_for: Seconds for which the log has waited for room on the disk;
         0.0 if it does not. Meanwhile this member makes nothing durable.
+      progress: The long work under way, such as loading a snapshot.
 
     """
 
@@ -80,6 +82,7 @@ class EnsembleStatistics:
     refused_handshakes: dict[str, int]
     broken_frames: int
     disk_full_for: float
+    progress: tuple[Progress, ...]
 
 
 class Ensemble:
@@ -369,7 +372,11 @@ class Ensemble:
         return min(max(timeout, low), high)
 
     def statistics(self) -> EnsembleStatistics:
-        """Return what the member is doing right now."""
+        """Return what the member is doing right now.
+
+        Another task than the one that enters the block can call it already
+        while the member starts, which takes seconds when its tree is large.
+        """
         replica = self._running()
         peer = replica.driver.statistics()
         transport = self._transport.statistics() if self._transport else None
@@ -390,6 +397,7 @@ class Ensemble:
             broken_frames=replica.driver.broken_frames
             + (transport.broken_frames if transport else 0),
             disk_full_for=replica.disk_watch.waited(trio.current_time()),
+            progress=replica.long_work.progress(),
         )
 
     def digest(self) -> int:

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import gc
+from contextlib import suppress
+from functools import partial
+
 import attrs
+import pytest
 import trio
 import trio.testing
 
+from coordlib.errors import StorageError
 from coordlib.ids import MemberId
 from coordlib.replica.links import ReplicaLinks
-from coordlib.replica.snapshots import SnapshotMaker
+from coordlib.replica.snapshots import SnapshotMaker, load, many_znodes
 from coordlib.replica.wire import SnapshotPiece, decode_body
+from coordlib.storage.interface import StoredSnapshot
 from coordlib.tree import Capture, DataTree, Set, capture, encode_snapshot, restore
 from tree_world import TreeWorld
 
 ZNODES = 1000
+
+
+def ignore(done: int) -> None:
+    pass
 
 
 def large() -> TreeWorld:
@@ -51,7 +62,7 @@ async def test_others_run_while_a_snapshot_is_made(
     changes = 0
 
     async def make(captured: Capture) -> None:
-        made.extend(await SnapshotMaker().finish(captured))
+        made.extend(await SnapshotMaker().finish(captured, ignore))
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(make, capture(world.tree))
@@ -71,7 +82,7 @@ async def test_snapshot_that_is_cancelled_needs_nothing_more(
     captured = capture(world.tree)
     with trio.CancelScope() as scope:
         scope.cancel()
-        await SnapshotMaker().finish(captured)
+        await SnapshotMaker().finish(captured, ignore)
 
     assert scope.cancelled_caught
     assert is_closed(captured, world)
@@ -84,7 +95,7 @@ async def test_several_snapshots_take_turns(
     bodies = dict[int, bytes]()
 
     async def make(captured: Capture) -> None:
-        bodies[captured.zxid] = b"".join(await maker.finish(captured))
+        bodies[captured.zxid] = b"".join(await maker.finish(captured, ignore))
 
     async with trio.open_nursery() as nursery:
         for number in range(3):
@@ -105,7 +116,8 @@ async def test_snapshot_arrives_whole_and_what_was_held_behind_it(
     replica_link = ReplicaLinks(1 << 30).add(link)
     replica_link.hold()
     replica_link.send(b"behind it")
-    await replica_link.send_snapshot(capture(world.tree), SnapshotMaker().finish)
+    finish = partial(SnapshotMaker().finish, tell=ignore)
+    await replica_link.send_snapshot(capture(world.tree), finish)
 
     *frames, last = link.sent
     assert last == b"behind it"
@@ -125,9 +137,10 @@ async def test_snapshot_ends_with_the_link_that_it_was_for(
     world, links, link = large(), ReplicaLinks(1 << 30), FakeLink()
     replica_link = links.add(link)
     captured = capture(world.tree)
+    finish = partial(SnapshotMaker().finish, tell=ignore)
     async with trio.open_nursery() as nursery:
         replica_link.hold()
-        nursery.start_soon(replica_link.send_snapshot, captured, SnapshotMaker().finish)
+        nursery.start_soon(replica_link.send_snapshot, captured, finish)
         for _ in range(3):
             await trio.lowlevel.checkpoint()
         links.remove(replica_link)
@@ -142,3 +155,73 @@ def is_closed(captured: Capture, world: TreeWorld) -> bool:
     while captured.step(ZNODES):
         pass
     return b"changed" in b"".join(captured.pieces())
+
+
+def stored(body: bytes) -> StoredSnapshot:
+    pieces = [body[at : at + 5000] for at in range(0, len(body), 5000)]
+    return StoredSnapshot(1, len(body), pieces)
+
+
+async def test_others_run_while_a_tree_is_loaded() -> None:
+    world, tree, told = large(), DataTree(), list[int]()
+    body = encode_snapshot(capture(world.tree))
+    turns = 0
+
+    async def run_beside() -> None:
+        nonlocal turns
+        while not tree.zxid:
+            turns += 1
+            await trio.lowlevel.checkpoint()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run_beside)
+        await load(tree, stored(body), told.append, freeze=False)
+
+    assert tree.digest() == world.tree.digest()
+    assert turns > len(body) // 5000
+    assert told == [*range(5000, len(body), 5000), len(body)]
+
+
+async def test_a_load_that_is_cancelled_leaves_the_tree_as_it_was() -> None:
+    tree = DataTree()
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        body = encode_snapshot(capture(large().tree))
+        await load(tree, stored(body), ignore, freeze=False)
+
+    assert scope.cancelled_caught
+    assert not tree.zxid
+
+
+async def test_a_snapshot_that_is_no_tree_is_an_error_of_the_storage() -> None:
+    with pytest.raises(StorageError, match="the snapshot at 0:1 is no tree: no snap"):
+        await load(DataTree(), stored(bytes(100)), ignore, freeze=False)
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_the_garbage_collector_rests_and_is_then_as_it_was(*, enabled: bool) -> None:
+    before = gc.isenabled()
+    try:
+        gc.enable() if enabled else gc.disable()
+        with suppress(KeyError), many_znodes(100 << 20, freeze=True):
+            assert not gc.isenabled()
+            raise KeyError
+        assert gc.isenabled() == enabled
+    finally:
+        gc.enable() if before else gc.disable()
+    assert not gc.get_freeze_count()
+
+
+def test_only_what_is_large_is_kept_from_the_garbage_collector() -> None:
+    with many_znodes(1000, freeze=True):
+        assert gc.isenabled()
+    with many_znodes(100 << 20, freeze=False):
+        assert not gc.isenabled()
+    assert not gc.get_freeze_count()
+
+    with many_znodes(100 << 20, freeze=True):
+        pass
+    try:
+        assert gc.get_freeze_count()
+    finally:
+        gc.unfreeze()

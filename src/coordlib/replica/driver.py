@@ -48,7 +48,7 @@ from coordlib.consensus import (
     Transaction,
 )
 from coordlib.errors import LeadTransferError, ProtocolError, ReplicaClosedError
-from coordlib.ids import Epoch, MemberId, Zxid
+from coordlib.ids import NO_EPOCH, NO_MEMBER, NO_ZXID, Epoch, MemberId, Zxid
 from coordlib.storage.interface import (
     Damage,
     EntryKind,
@@ -71,6 +71,10 @@ __all__ = [
 ]
 
 logger = logging.getLogger("coordlib.replica")
+
+_NOT_LOADED = PeerStatistics(
+    Role.LOOKING, NO_EPOCH, NO_MEMBER, last_zxid=NO_ZXID, delivered=NO_ZXID, linked=()
+)
 
 
 class StateMachine(Protocol):
@@ -206,7 +210,7 @@ class Driver:
 
     def statistics(self) -> PeerStatistics:
         """Return what the core does at this moment."""
-        return self.peer.statistics()
+        return _NOT_LOADED if self._peer is None else self._peer.statistics()
 
     # --- inputs ---
 

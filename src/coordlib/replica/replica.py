@@ -24,7 +24,7 @@ from coordlib.errors import (
     ReplicaClosedError,
 )
 from coordlib.ids import NO_EPOCH, NO_MEMBER, MemberId, SessionId, Zxid
-from coordlib.storage.interface import LogStore
+from coordlib.storage.interface import LogStore, Recovered
 from coordlib.transport.interface import UNKNOWN_ENSEMBLE, Hello, Transport
 from coordlib.tree import (
     Applied,
@@ -34,7 +34,6 @@ from coordlib.tree import (
     Operation,
     SessionOpened,
     capture,
-    restore,
     stamp,
 )
 
@@ -43,12 +42,13 @@ from .disk_watch import DiskWatch
 from .driver import Driver
 from .kept import closed_error
 from .links import Blocking, ReplicaLink
+from .progress import LongWork
 from .proposals import Proposals
 from .quota_warnings import QuotaWarnings
 from .reign import Reign
 from .requests import Outstanding, Request
 from .sessions import LocalSessions
-from .snapshots import SnapshotMaker
+from .snapshots import SnapshotMaker, load
 from .subscriptions import Subscriptions
 from .waiter import Bell, Waiter
 from .wire import Confirm, Forward, Touch
@@ -113,6 +113,7 @@ class Replica:
         self.role = RoleChanged(Role.LOOKING, NO_EPOCH, NO_MEMBER)
         self.serving = False
         self.incarnation = surroundings.entropy(16)
+        self.long_work = LongWork(f"member {member}")
         self.driver = Driver(self, store, config, surroundings.blocking)
         self._voters = voters
         self._name = name
@@ -161,9 +162,7 @@ class Replica:
 
         """
         try:
-            recovered = await self._surroundings.blocking(self._store.recover)
-            if recovered.snapshot is not None:
-                restore(self.tree, b"".join(recovered.snapshot.pieces))
+            recovered = await self._recover()
             self.driver.load(
                 recovered, self.member, self._voters, self._surroundings.entropy(16)
             )
@@ -183,6 +182,18 @@ class Replica:
         finally:
             self._end()
             self._store.close()
+
+    async def _recover(self) -> Recovered:
+        """Read the disk, and let the tree be what its newest snapshot says."""
+        with self.long_work.doing("recovering the log"):
+            recovered = await self._surroundings.blocking(self._store.recover)
+        snapshot, freeze = recovered.snapshot, self.config.gc_freeze
+        if snapshot is not None:
+            with self.long_work.doing(
+                "loading a snapshot", total=snapshot.size, unit="bytes"
+            ) as tell:
+                await load(self.tree, snapshot, tell, freeze=freeze)
+        return recovered
 
     def _end(self) -> None:
         """Tell everybody who waits that it is over."""
@@ -498,7 +509,7 @@ class Replica:
 
     async def finish(self, captured: Capture) -> list[bytes]:
         """Return the pieces of what :meth:`capture` began."""
-        return await self._snapshots.finish(captured)
+        return await self._make_pieces("making a snapshot for a learner", captured)
 
     def install(self, staged: DataTree) -> None:
         """Replace the tree; find out what that means for sessions and requests."""
@@ -519,9 +530,14 @@ class Replica:
         self._applied_since = 0
         self._nursery.start_soon(self._save_snapshot, capture(self.tree))
 
+    async def _make_pieces(self, work: str, captured: Capture) -> list[bytes]:
+        count = captured.count
+        with self.long_work.doing(work, total=count, unit="znodes") as tell:
+            return await self._snapshots.finish(captured, tell)
+
     async def _save_snapshot(self, captured: Capture) -> None:
         io = self.driver.last_io
-        pieces = await self._snapshots.finish(captured)
+        pieces = await self._make_pieces("making a snapshot", captured)
         # The tree may be ahead of our own disk, and a snapshot must not be.
         await self.driver.wait_durable(io)
         if not await self._store.save_snapshot(captured.zxid, pieces):

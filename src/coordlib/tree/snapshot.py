@@ -62,6 +62,7 @@ class Capture:
 
     Attributes:
       zxid: The last transaction it includes.
+      count: How many znodes it includes.
 
     """
 
@@ -69,6 +70,7 @@ class Capture:
         self.zxid = tree.zxid
         self._znodes = tree.znode_table()
         self._frozen = self._znodes.freeze(tree.zxid)
+        self.count = self._frozen.count
         # At one go: they are few, and a microsecond each.
         self._sessions: list[_Session] = []
         self._outcomes: list[tuple[SessionId, _Outcomes]] = []
@@ -108,11 +110,16 @@ class Capture:
             self.close()
         return self._has_more
 
+    @property
+    def done(self) -> int:
+        """How many znodes it has taken over."""
+        return self._parts[ZNODES].count
+
     def pieces(self) -> list[bytes]:
         """Return the snapshot, to be joined, once there is no more."""
         assert not self._has_more, "a snapshot that is not complete"
         counts = [part.count for part in self._parts.values()]
-        assert counts[-1] == self._frozen.count, "a znode too few or too many"
+        assert counts[-1] == self.count, "a znode too few or too many"
         pieces = [MAGIC, _piece([self.zxid, *counts])]
         for part in self._parts.values():
             pieces += part.finish()
