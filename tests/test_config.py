@@ -25,6 +25,9 @@ DURATIONS = [
 ]
 COUNTS = [
     "snapshot_interval",
+    "snapshot_interval_bytes",
+    "snapshots_kept",
+    "kept_bytes_max",
     "history_records_max",
     "history_bytes_max",
     "cleaned_per_minute_max",

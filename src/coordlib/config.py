@@ -141,6 +141,14 @@ class Config:
         who watch them are not all woken at once: ZooKeeper's
         ``znode.container.maxPerMinute``.
       snapshot_interval: Transactions between two snapshots of the tree.
+      snapshot_interval_bytes: The same bound in bytes of transactions; a snapshot
+        is begun when either is reached.
+      snapshots_kept: Snapshots that stay on the disk, and the log since the
+        oldest of them: the older ones are for the day when the newest turns out
+        to be damaged, and the log is for members that were away.
+      kept_bytes_max: Fewer than ``snapshots_kept`` stay if the files that are not
+        needed for the newest are larger than this. The newest, and the log
+        since, always stay.
       history_records_max: Transactions kept in memory for learners that lag;
         who lags more gets a snapshot.
       history_bytes_max: The same bound in bytes of payload.
@@ -166,6 +174,9 @@ class Config:
     clean_interval: float = 1.0
     cleaned_per_minute_max: int = 10_000
     snapshot_interval: int = 20_000
+    snapshot_interval_bytes: int = 64 << 20
+    snapshots_kept: int = 2
+    kept_bytes_max: int = 1 << 30
     history_records_max: int = 50_000
     history_bytes_max: int = 64 << 20
     gc_freeze: bool = True

@@ -218,6 +218,8 @@ class Ensemble:
                 self._data_dir,
                 member=self._member,
                 name=self._name,
+                snapshots_kept=self._config.snapshots_kept,
+                kept_bytes_max=self._config.kept_bytes_max,
                 repairable=bool(self._voters - {self._member}),
             )
             blocking = trio.to_thread.run_sync

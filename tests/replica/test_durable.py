@@ -34,6 +34,38 @@ async def test_a_restart_keeps_everything(tmp_path: Path, config: Config) -> Non
     assert bool(snapshots) == (config is SNAPSHOTS)
 
 
+@pytest.mark.parametrize("kept", [1, 2])
+async def test_few_large_writes_do_not_fill_the_disk(tmp_path: Path, kept: int) -> None:
+    config = Config(snapshot_interval_bytes=50_000, snapshots_kept=kept)
+    async with (
+        Ensemble(data_dir=tmp_path, config=config) as ensemble,
+        ensemble.session() as session,
+    ):
+        await session.create("/a")
+        for _ in range(50):
+            await session.set("/a", bytes(20_000))
+    names = os.listdir(tmp_path)
+    assert len([name for name in names if name.startswith("snapshot.")]) == kept
+    # A megabyte was written.
+    size = sum((tmp_path / name).stat().st_size for name in names)
+    assert size < 120_000 * (1 + kept)
+
+
+async def test_what_is_kept_beside_the_newest_snapshot_is_bounded(
+    tmp_path: Path,
+) -> None:
+    config = Config(snapshot_interval=10, snapshots_kept=3, kept_bytes_max=1)
+    async with (
+        Ensemble(data_dir=tmp_path, config=config) as ensemble,
+        ensemble.session() as session,
+    ):
+        await session.create("/a")
+        for _ in range(35):
+            await session.set("/a", b"")
+    names = os.listdir(tmp_path)
+    assert len([name for name in names if name.startswith("snapshot.")]) == 1
+
+
 async def test_sessions_of_a_killed_process_expire_after_a_restart(
     tmp_path: Path,
 ) -> None:

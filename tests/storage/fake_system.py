@@ -77,6 +77,9 @@ class FakeSystem:
     def list_names(self, fd: int) -> list[str]:
         return OS.list_names(fd)
 
+    def size(self, name: str, *, dir_fd: int) -> int:
+        return OS.size(name, dir_fd=dir_fd)
+
     def read(self, fd: int) -> bytes:
         return OS.read(fd)
 

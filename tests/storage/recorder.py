@@ -102,6 +102,9 @@ class Recorder:
     def list_names(self, fd: int) -> list[str]:  # noqa: ARG002 - there is one directory
         return list(self.names)
 
+    def size(self, name: str, *, dir_fd: int) -> int:  # noqa: ARG002 - there is one directory
+        return len(self.names[name].seen)
+
     def read(self, fd: int) -> bytes:
         return self._open[fd].seen
 

@@ -218,8 +218,8 @@ def check_crashes(script: list[Step], path: Path) -> int:
     return number
 
 
-def random_script(random: Random) -> list[Step]:
-    """Return a script that keeps to the rules: no cut beyond the snapshots."""
+def random_script(random: Random, *, kept: int = 2) -> list[Step]:
+    """Return a script that keeps to the rules: no cut beyond ``kept`` snapshots."""
     script: list[Step] = []
     last, snapshots, zxids = 0, [0], [0]
     for _ in range(12):
@@ -248,7 +248,7 @@ def random_script(random: Random) -> list[Step]:
             zxid = random.choice(zxids)
             script.append(zxid)
             if zxid > snapshots[-1]:
-                snapshots = [*snapshots, zxid][-2:]
+                snapshots = [*snapshots, zxid][-kept:]
         if random.random() < 0.1:
             script.append(None)
     return script

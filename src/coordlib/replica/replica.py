@@ -140,8 +140,9 @@ class Replica:
         self._configuration = configuration
         # Leader: it has to be looked whether it does.
         self._unconfigured = False
-        # Transactions applied since the last snapshot.
+        # Transactions applied since the last snapshot, and their bytes.
         self._applied_since = 0
+        self._applied_bytes = 0
         self._saving = False
         self._snapshots = SnapshotMaker()
         self._nursery: trio.Nursery | None = None
@@ -474,7 +475,7 @@ class Replica:
             # Each outcome makes room for more.
             self._flush_bell.ring()
         self._proposals.offer_held()
-        if self._applied_since >= self.config.snapshot_interval and not self._saving:
+        if self._snapshot_is_due and not self._saving:
             self._begin_snapshot()
 
     def _apply(self, zxid: Zxid, payload: bytes) -> int:
@@ -491,6 +492,7 @@ class Replica:
             if self._reign is not None:
                 self._reign.session_opened(applied.result)
         self._applied_since += 1
+        self._applied_bytes += len(payload)
         # Last: an event is queued before its cause's author is woken.
         self.outstanding.applied(applied)
         return told
@@ -516,7 +518,7 @@ class Replica:
         self._to_apply.clear()
         self.tree.become(staged)
         zxid = Zxid(self.tree.zxid)
-        self._applied_since = 0
+        self._applied_since = self._applied_bytes = 0
         self.sessions.installed()
         self.outstanding.restored(self.tree)
         self._contact.release(zxid)
@@ -524,10 +526,17 @@ class Replica:
 
     # --- own snapshots ---
 
+    @property
+    def _snapshot_is_due(self) -> bool:
+        return (
+            self._applied_since >= self.config.snapshot_interval
+            or self._applied_bytes >= self.config.snapshot_interval_bytes
+        )
+
     def _begin_snapshot(self) -> None:
         assert self._nursery is not None
         self._saving = True
-        self._applied_since = 0
+        self._applied_since = self._applied_bytes = 0
         self._nursery.start_soon(self._save_snapshot, capture(self.tree))
 
     async def _make_pieces(self, work: str, captured: Capture) -> list[bytes]:
@@ -543,8 +552,7 @@ class Replica:
         if not await self._store.save_snapshot(captured.zxid, pieces):
             logger.warning(
                 "member %d: no room on the disk for a snapshot; the log grows until "
-                "the next one, after %d transactions",
+                "the next one, which is tried as usual",
                 self.member,
-                self.config.snapshot_interval,
             )
         self._saving = False

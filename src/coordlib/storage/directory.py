@@ -94,6 +94,10 @@ class System(Protocol):
         """Return the names in a directory, in any order."""
         ...
 
+    def size(self, name: str, *, dir_fd: int) -> int:
+        """Return the size of a file in bytes."""
+        ...
+
     def read(self, fd: int) -> bytes:
         """Return all of a newly opened file."""
         ...
@@ -148,6 +152,9 @@ class _OS:
 
     def list_names(self, fd: int) -> list[str]:
         return os.listdir(fd)
+
+    def size(self, name: str, *, dir_fd: int) -> int:
+        return os.stat(name, dir_fd=dir_fd, follow_symlinks=False).st_size
 
     def read(self, fd: int) -> bytes:
         with open(fd, "rb", closefd=False) as file:
@@ -258,6 +265,10 @@ class Directory:
             else:
                 contents.temporary.append(name)
         return contents
+
+    def size(self, name: str) -> int:
+        """Return the size of a file in bytes."""
+        return self._system.size(name, dir_fd=self._fd)
 
     def read(self, name: str) -> bytes:
         """Return the content of a file."""

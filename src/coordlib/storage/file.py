@@ -61,6 +61,8 @@ class FileStore:
       segment_bytes_max: When to go on in a new file of the log.
       snapshots_kept: How many snapshots to keep, at least 1. The log is kept
         from the oldest of them on.
+      kept_bytes_max: Keep fewer snapshots if they, and what the log has only for
+        them, are larger than this. The newest, and the log since, always stay.
       repairable: Whether other members hold what this one does. Then a damaged
         log is set aside and recovery finds an empty disk; else it is refused.
       system: Carries out every step; another one is for tests.
@@ -72,6 +74,7 @@ class FileStore:
     _name: str = attrs.field(kw_only=True)
     _segment_bytes_max: int = attrs.field(default=64 << 20, kw_only=True)
     _snapshots_kept: int = attrs.field(default=2, kw_only=True)
+    _kept_bytes_max: int = attrs.field(default=1 << 30, kw_only=True)
     _repairable: bool = attrs.field(default=False, kw_only=True)
     _system: System = attrs.field(default=OS, kw_only=True)
     _directory: Directory | None = attrs.field(default=None, init=False)
@@ -108,7 +111,9 @@ class FileStore:
 
         """
         identity = Identity(self._member, self._name)
-        bounds = Bounds(self._segment_bytes_max, self._snapshots_kept)
+        bounds = Bounds(
+            self._segment_bytes_max, self._snapshots_kept, self._kept_bytes_max
+        )
         with _os_errors_about(self._path):
             directory = Directory.open(self._path, self._system)
             try:

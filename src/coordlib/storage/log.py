@@ -31,12 +31,15 @@ class Bounds:
       segment_bytes_max: A segment that has grown beyond this is the last one
         no more. It may exceed it by one batch of writes.
       snapshots_kept: The newest snapshots, and the log since the oldest of
-        them.
+        them; as long as there are fewer, the whole log.
+      kept_bytes_max: Fewer of them, if their files and what the log has only
+        for them are larger than this. The newest, and the log since, stay.
 
     """
 
     segment_bytes_max: int
     snapshots_kept: int
+    kept_bytes_max: int = 1 << 30
 
 
 @attrs.define
@@ -188,10 +191,7 @@ class Log:
         at.snapshot_bytes = self._staged_bytes
         # So that the segment that ends here can go before it is full.
         self.roll()
-        kept = self._bounds.snapshots_kept
-        self._remove_snapshots(at.snapshots[:-kept])
-        if len(at.snapshots) == kept:
-            self._purge(at.snapshots[0])
+        self._purge()
         self._survey()
 
     def roll(self) -> None:
@@ -280,16 +280,46 @@ class Log:
         if zxids:
             self._directory.sync()
 
-    def _purge(self, zxid: int) -> None:
-        """Remove the segments that no recovery from ``zxid`` on needs.
+    def _purge(self) -> None:
+        """Remove what is not worth its bytes; the newest snapshot was read back."""
+        at, bounds = self._at, self._bounds
+        count, first = len(at.snapshots), 0
+        if count >= bounds.snapshots_kept:
+            count = bounds.snapshots_kept
+            first = self._first_needed(at.snapshots[-count])
+        while count > 1 and self._bytes_beside_newest(count, first) > (
+            bounds.kept_bytes_max
+        ):
+            count -= 1
+            first = self._first_needed(at.snapshots[-count])
+        if self._bytes_beside_newest(count, first) > bounds.kept_bytes_max:
+            first = self._first_needed(at.snapshots[-1])
+        self._remove_snapshots(at.snapshots[:-count])
+        if first > 0:
+            self._remove_segments(first)
+            at.course.base = max(at.course.base, at.segments[0][1])
+
+    def _bytes_beside_newest(self, count: int, first: int) -> int:
+        """Return the bytes that are kept, but not for the newest snapshot.
+
+        Args:
+          count: How many snapshots are kept.
+          first: The index of the first segment that is kept.
+
+        """
+        at = self._at
+        older = at.snapshots[-count:-1]
+        files = sum(self._directory.size(snapshot_name(zxid)) for zxid in older)
+        return files + sum(at.sizes[first : self._first_needed(at.snapshots[-1])])
+
+    def _first_needed(self, zxid: int) -> int:
+        """Return the index of the first segment that a recovery from ``zxid`` needs.
 
         A segment whose base is not beyond ``zxid`` replays the whole history
         since: whatever came before it ends at its base, or was cut.
         """
         enough = [i for i, (_, base) in enumerate(self._at.segments) if base <= zxid]
-        if enough and enough[-1] > 0:
-            self._remove_segments(enough[-1])
-            self._at.course.base = max(self._at.course.base, self._at.segments[0][1])
+        return enough[-1] if enough else 0
 
     def _remove_segments(self, count: int) -> None:
         for number, _ in self._at.segments[:count]:

@@ -64,6 +64,10 @@ class PatientSystem:
         """See ``System``."""
         return self._system.list_names(fd)
 
+    def size(self, name: str, *, dir_fd: int) -> int:
+        """See ``System``."""
+        return self._system.size(name, dir_fd=dir_fd)
+
     def read(self, fd: int) -> bytes:
         """See ``System``."""
         return self._system.read(fd)

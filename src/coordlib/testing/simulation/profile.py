@@ -75,6 +75,7 @@ class Profile:
       skew: Clocks run at most this much faster or slower.
       fault_pause: Between two faults, on average.
       faults: Which there are, and how often relative to each other.
+      kept_bytes_max: Bytes of files beside those of the newest snapshot.
 
     """
 
@@ -94,6 +95,7 @@ class Profile:
     skew: float
     fault_pause: int
     faults: dict[str, float]
+    kept_bytes_max: int
 
 
 def draw_profile(random: Random, members: int | None = None) -> Profile:
@@ -136,6 +138,7 @@ def draw_profile(random: Random, members: int | None = None) -> Profile:
         skew=choice([0.0, 0.01, 0.05]),
         fault_pause=choice([20_000, 100_000, 400_000]),
         faults=_draw_faults(random),
+        kept_bytes_max=choice([1 << 30, 1 << 30, 2_000]),
     )
 
 

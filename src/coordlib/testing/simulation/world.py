@@ -142,7 +142,11 @@ class World:
         self._expect_damage(seat)
         seat.starts += 1
         repaired = seat.disk.rewritten
-        bounds = Bounds(self.profile.segment_bytes_max, self.profile.snapshots_kept)
+        bounds = Bounds(
+            self.profile.segment_bytes_max,
+            self.profile.snapshots_kept,
+            self.profile.kept_bytes_max,
+        )
         try:
             repairable = bool(self.voters - {member})
             recovered, log = Store.open(
