@@ -31,6 +31,7 @@ from coordlib.consensus import (
     RoleChanged,
     SaveMetadata,
     Send,
+    SendRecords,
     SendSnapshot,
     Snapshot,
     Transaction,
@@ -78,6 +79,9 @@ class Narrator:
                 return self._send(state, effect)
             case SendSnapshot(link=link, zxid=zxid):
                 return f"to {state.links.get(link)}: Snapshot {format_zxid(zxid)}"
+            case SendRecords(link=link, after=after, upto=upto):
+                there = f"{format_zxid(after)} to {format_zxid(upto)}"
+                return f"to {state.links.get(link)}: from the disk, after {there}"
             case _:
                 return "" if self.brief else self._write(effect)
 

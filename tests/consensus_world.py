@@ -31,10 +31,13 @@ from coordlib.consensus import (
     RoleChanged,
     SaveMetadata,
     Send,
+    SendRecords,
     SendSnapshot,
     Settings,
     Snapshot,
+    Stored,
     Transaction,
+    pack_proposals,
 )
 from coordlib.ids import (
     NO_EPOCH,
@@ -92,6 +95,15 @@ class Contents(Protocol):
     def holds(self, transaction: Transaction) -> bool:
         """Tell whether the transaction would survive a power loss right now."""
 
+    def stored(self) -> Stored:
+        """Return what the disk can give to learners."""
+
+    def read_snapshot(self, zxid: Zxid) -> list[Transaction]:
+        """Return the kept snapshot of ``zxid``."""
+
+    def read_records(self, after: Zxid, upto: Zxid) -> list[Transaction]:
+        """Return what the log holds there, once it is durable."""
+
     def close(self) -> None:
         """End like the process: what is not durable is lost."""
 
@@ -113,6 +125,8 @@ class Disk:
 
     def save(self, tree: list[Transaction]) -> None:
         self.snapshot = list(tree)
+        self.base = tree[-1][0]
+        self.log = [t for t in self.log if t[0] > self.base]
 
     def write(self, effect: Durable) -> None:
         match effect:
@@ -128,6 +142,22 @@ class Disk:
 
     def holds(self, transaction: Transaction) -> bool:
         return transaction in self.log or transaction in self.snapshot
+
+    def stored(self) -> Stored:
+        kept = None
+        if self.snapshot:
+            kept = self.snapshot[-1][0], len(encode_tree(self.snapshot))
+        bases = [self.base, *(zxid for zxid, _ in self.log)]
+        parts = [(b, len(t[1]) + 20) for b, t in zip(bases, self.log, strict=False)]
+        return Stored(self.base, tuple(parts), kept)
+
+    def read_snapshot(self, zxid: Zxid) -> list[Transaction]:
+        assert self.snapshot[-1][0] == zxid
+        return self.snapshot
+
+    def read_records(self, after: Zxid, upto: Zxid) -> list[Transaction]:
+        assert after >= self.base
+        return [t for t in self.log if after < t[0] <= upto]
 
     def everything(self) -> list[Transaction]:
         """Return what the snapshot and the log after it amount to."""
@@ -205,6 +235,7 @@ class World:
             settings=self.settings,
         )
         self.members[member] = Member(member, disk, peer, tree)
+        peer.stored(disk.stored())
         peer.start(self.now)
         self._perform(member)
 
@@ -269,6 +300,7 @@ class World:
                 self.crash(member)
                 return
             state.durable_io = effect.io
+        state.peer.stored(state.disk.stored())
         state.peer.persisted(state.durable_io, self.now)
         held, state.held = state.held, []
         for send in held:
@@ -283,6 +315,7 @@ class World:
         state = self.members[member]
         assert not state.pending, "the replica waits for its disk first"
         state.disk.save(state.tree)
+        state.peer.stored(state.disk.stored())
 
     def propose(self, member: MemberId, *payloads: bytes) -> bool:
         taken = self.members[member].peer.propose(payloads, self.now)
@@ -353,7 +386,7 @@ class World:
         for effect in state.peer.drain():
             self._perform_one(state, effect)
 
-    def _perform_one(self, state: Member, effect: Effect) -> None:  # noqa: C901 - one match over all effects
+    def _perform_one(self, state: Member, effect: Effect) -> None:  # noqa: C901, PLR0912 - one match over all effects
         self.observe(state, effect)
         match effect:
             case Send():
@@ -368,9 +401,10 @@ class World:
                 state.tree = decode_tree(effect.body)
                 self._check_prefix(state)
             case SendSnapshot(link=link, zxid=zxid):
-                assert (state.tree[-1][0] if state.tree else 0) == zxid
-                snapshot = Snapshot(zxid, encode_tree(state.tree))
+                snapshot = Snapshot(zxid, encode_tree(state.disk.read_snapshot(zxid)))
                 self._send(state, Send((link,), snapshot))
+            case SendRecords():
+                self._send_records(state, effect)
             case Deliver(transactions=transactions):
                 state.tree.extend(transactions)
                 self._check_prefix(state)
@@ -387,6 +421,16 @@ class World:
                 self.disconnect(link)
             case Halt(why=why):
                 state.halted = why
+
+    def _send_records(self, state: Member, effect: SendRecords) -> None:
+        # What is delivered and not on the own disk yet would be waited for.
+        records = state.disk.read_records(effect.after, effect.upto)
+        durable = records[-1][0] if records else effect.after
+        records += [t for t in state.tree if durable < t[0] <= effect.upto]
+        for proposal in pack_proposals(
+            effect.epoch, effect.after, records, self.settings
+        ):
+            self._send(state, Send((effect.link,), proposal))
 
     def _send(self, state: Member, send: Send) -> None:
         for link in send.links:

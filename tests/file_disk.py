@@ -20,6 +20,7 @@ from coordlib.consensus import (
     InstallSnapshot,
     Metadata,
     SaveMetadata,
+    Stored,
     Transaction,
 )
 from coordlib.ids import NO_ZXID, MemberId, Zxid
@@ -108,6 +109,31 @@ class FileDisk:
         log, zxid = self._log(), tree[-1][0]
         log.stage_snapshot(zxid, [encode_tree(tree)])
         log.publish_snapshot(zxid)
+
+    def stored(self) -> Stored:
+        extent = self._log().extent
+        kept = extent.snapshot
+        snapshot = None if kept is None else (Zxid(kept[0]), kept[1])
+        return Stored(Zxid(extent.base), extent.parts, snapshot)
+
+    def read_snapshot(self, zxid: Zxid) -> list[Transaction]:
+        reading = self._log().read_snapshot(zxid)
+        chunks = []
+        while (chunk := reading.next()) is not None:
+            chunks.append(chunk)
+        reading.close()
+        return decode_tree(b"".join(chunks))
+
+    def read_records(self, after: Zxid, upto: Zxid) -> list[Transaction]:
+        log = self._log()
+        last = min(upto, log._at.course.last)
+        records: list[Transaction] = []
+        if after < last:
+            reading = log.read_records(after, last)
+            while (batch := reading.next()) is not None:
+                records += [(Zxid(zxid), payload) for zxid, payload in batch]
+            reading.close()
+        return records
 
     def close(self) -> None:
         image = self._durable_image()

@@ -80,3 +80,28 @@ def test_trimming_minds_the_bytes() -> None:
         log.trim(make_zxid(1, 8), records_max=100, bytes_max=0)
 
     assert len(log) == 0
+
+
+def test_ends_of_epochs_outlive_their_records() -> None:
+    log = history((1, 1), (1, 2), (3, 1), (4, 1), (4, 2), (4, 3), (6, 1))
+
+    while log.base < make_zxid(4, 2):
+        log.trim(make_zxid(4, 2), records_max=0, bytes_max=0)
+
+    ends = [log.last_of_epoch(epoch) for epoch in range(8)]
+    assert ends == [
+        None,
+        make_zxid(1, 2),
+        None,
+        make_zxid(3, 1),
+        make_zxid(4, 3),
+        None,
+        make_zxid(6, 1),
+        None,
+    ]
+    assert log.tails() == [make_zxid(4, 3), make_zxid(6, 1)]
+
+    log.forget_ended(make_zxid(1, 3))
+    assert (log.last_of_epoch(1), log.last_of_epoch(3)) == (None, make_zxid(3, 1))
+    log.rebase(make_zxid(7, 7))
+    assert log.last_of_epoch(3) is None

@@ -37,6 +37,7 @@ class Story:
             "deliver": 60,
             "persist": 25,
             "propose": self.rng.choice([2, 10]),
+            "snapshot": self.rng.choice([0, 0, 0.5, 2]),
             "transfer": self.rng.choice([0, 0, 0.3, 2]),
             "pass_time": self.rng.choice([2, 10]),
             "barrier": 1,
@@ -72,6 +73,11 @@ class Story:
             payloads = [b"%d" % (self.proposed + i) for i in range(count)]
             if self.world.propose(member, *payloads):
                 self.proposed += count
+
+    def snapshot(self) -> None:
+        for member, state in sorted(self.world.members.items()):
+            if state.tree and not state.pending and self.rng.random() < 0.5:
+                self.world.snapshot(member)
 
     def transfer(self) -> None:
         to = self.rng.choice([None, *self.world.everybody])

@@ -351,17 +351,22 @@ def test_when_the_numbers_of_an_epoch_are_used_up_a_new_one_begins() -> None:
     assert len(epochs) >= 4
 
 
-def test_a_learner_that_is_behind_what_the_leader_keeps_gets_a_snapshot() -> None:
+@pytest.mark.parametrize("purged", [False, True])
+def test_who_is_behind_the_leaders_memory_gets_the_log_or_a_snapshot(
+    *, purged: bool
+) -> None:
     world = founded(settings=Settings(history_records_max=2))
     world.crash(ONE)
     for i in range(10):
         world.propose(THREE, b"%d" % i)
         world.settle(rounds=5)
+    if purged:
+        world.snapshot(THREE)
 
     world.heal()
     world.settle(rounds=50)
 
-    assert world.disks[ONE].base > 0
+    assert (world.disks[ONE].base > 0) == purged
     assert payloads(world, ONE) == [b"%d" % i for i in range(10)]
 
 

@@ -15,7 +15,14 @@ from coordlib.ids import Epoch
 from coordlib.replica.lifetime import inline
 from coordlib.replica.replica import Surroundings
 from coordlib.replica.wire import Forward
-from coordlib.storage.interface import Extent, Reading, Records, Recovered, Write
+from coordlib.storage.interface import (
+    Extent,
+    Reading,
+    Records,
+    Recovered,
+    SnapshotReading,
+    Write,
+)
 from coordlib.storage.memory import MemoryDisk, MemoryStore
 from coordlib.testing import MemoryEnsemble
 from coordlib.transport.memory import MemoryNetwork
@@ -145,6 +152,9 @@ class WaryStore:
 
     def read_records(self, after: int, upto: int) -> Reading[Records]:
         return self.store.read_records(after, upto)
+
+    def read_snapshot(self, zxid: int) -> SnapshotReading:
+        return self.store.read_snapshot(zxid)
 
     def close(self) -> None:
         self.store.close()

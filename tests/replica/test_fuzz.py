@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from hashlib import blake2b
 
 import attrs
 import pytest
@@ -39,6 +40,8 @@ from coordlib.replica.wire import (
     Body,
     Confirm,
     Forward,
+    SnapshotFrom,
+    SnapshotOffer,
     SnapshotPiece,
     Touch,
     encode_body,
@@ -123,8 +126,12 @@ class Puppet:
             Forward(self.epoch(), payloads),
             Touch(self.epoch(), number, rng.randbytes(16)),
             Confirm(number, self.zxid()),
-            SnapshotPiece(self.zxid(), 10, 0, b"x" * rng.randrange(1, 11)),
-            snapshot_at(self.zxid()),
+            SnapshotOffer(
+                self.zxid(), number, rng.choice([bytes(16), bytes(range(16))])
+            ),
+            SnapshotFrom(self.zxid(), number),
+            SnapshotPiece(self.zxid(), 0, b"x" * rng.randrange(1, 11)),
+            rng.choice(snapshot_at(self.zxid())),
         ]
         return rng.choice(choices)
 
@@ -136,6 +143,7 @@ class Puppet:
         return [
             Notification(90, Role.LEADING, self.member, epoch, None),
             LeaderInfo(epoch),
+            *self.rng.choice([[], snapshot_at(Zxid(0))]),
             NewLeader(epoch, bytes(16)),
             UpToDate(epoch, Zxid(0)),
             Proposal(epoch, Zxid(0), first, payloads),
@@ -165,13 +173,26 @@ class Puppet:
         ]
 
 
-def snapshot_at(zxid: Zxid) -> SnapshotPiece:
-    """Return a sound snapshot of an empty tree, whole in one piece."""
+def snapshot_at(zxid: Zxid) -> list[Body]:
+    """Return a sound snapshot of an empty tree: the offer, all of it in one piece."""
     tree = DataTree()
     if zxid:
         tree.apply(zxid, b"")
     body = encode_snapshot(capture(tree))
-    return SnapshotPiece(zxid, len(body), 0, body)
+    digest = blake2b(body, digest_size=16).digest()
+    offer = SnapshotOffer(zxid, len(body), digest)
+    return [offer, SnapshotPiece(zxid, 0, body)]
+
+
+async def be_followed(puppet: Puppet) -> Link:
+    """Have member 1 wait for what a puppet synchronises it with."""
+    puppet.say(
+        encode_body(Notification(90, Role.LEADING, puppet.member, Epoch(1), None))
+    )
+    await trio.sleep(0.01)
+    puppet.say(encode_body(LeaderInfo(Epoch(1))))
+    [link] = [link for link in puppet.links if link.member == 1]
+    return link
 
 
 async def play(rng: random.Random, ensemble: Ensemble, puppets: list[Puppet]) -> None:
@@ -230,12 +251,48 @@ async def test_nonsense_of_peers_stops_no_replica(seed: int) -> None:
         assert sum(puppet.heard for puppet in puppets)
 
 
+@pytest.mark.parametrize(
+    "behind",
+    [
+        pytest.param(SnapshotPiece(make_zxid(1, 1), 5, b"x"), id="a piece"),
+        pytest.param(Commit(Epoch(1), make_zxid(1, 1)), id="a message"),
+    ],
+)
 @in_virtual_time
-async def test_a_damaged_piece_behind_a_whole_snapshot_closes_the_link_alone() -> None:
+async def test_who_goes_on_before_a_snapshot_was_taken_is_cut_off(
+    behind: Body,
+) -> None:
     async with among_puppets(random.Random(0)) as (ensemble, [puppet, other]):
-        puppet.say(encode_body(snapshot_at(make_zxid(1, 1))))
-        puppet.say(encode_body(SnapshotPiece(make_zxid(1, 1), 10, 5, b"x")))
-        [link] = [link for link in puppet.links if link.member == 1]
+        link = await be_followed(puppet)
+        for body in [*snapshot_at(make_zxid(1, 1)), behind]:
+            puppet.say(encode_body(body))
+        await trio.sleep(0.05)
+
+        assert link not in puppet.links
+        assert other.links
+        ensemble.statistics()
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        pytest.param([(0, b"0123456789")], id="not a tree"),
+        pytest.param([(1, b"012345678")], id="a gap"),
+        pytest.param([(0, b"01234567890")], id="too long"),
+        pytest.param([(0, b"012345678x")], id="not what was offered"),
+    ],
+)
+@in_virtual_time
+async def test_a_bad_snapshot_closes_the_link_alone(
+    pieces: list[tuple[int, bytes]],
+) -> None:
+    zxid = make_zxid(1, 1)
+    digest = blake2b(b"0123456789", digest_size=16).digest()
+    async with among_puppets(random.Random(0)) as (ensemble, [puppet, other]):
+        link = await be_followed(puppet)
+        puppet.say(encode_body(SnapshotOffer(zxid, 10, digest)))
+        for offset, part in pieces:
+            puppet.say(encode_body(SnapshotPiece(zxid, offset, part)))
         await trio.sleep(0.05)
 
         assert link not in puppet.links
@@ -244,12 +301,13 @@ async def test_a_damaged_piece_behind_a_whole_snapshot_closes_the_link_alone() -
 
 
 @in_virtual_time
-async def test_a_damaged_snapshot_closes_the_link_alone() -> None:
+async def test_a_snapshot_of_nobodys_leader_is_not_listened_to() -> None:
     async with among_puppets(random.Random(0)) as (ensemble, [puppet, other]):
-        puppet.say(encode_body(SnapshotPiece(make_zxid(1, 1), 10, 0, b"not a tree")))
-        [link] = [link for link in puppet.links if link.member == 1]
+        await be_followed(puppet)
+        for body in snapshot_at(make_zxid(1, 1)):
+            other.say(encode_body(body))
         await trio.sleep(0.05)
 
-        assert link not in puppet.links
+        assert puppet.links
         assert other.links
-        ensemble.statistics()
+        assert ensemble.statistics().zxid == 0

@@ -464,7 +464,7 @@ async def test_the_first_start_needs_all_voters_once() -> None:
 
 @in_virtual_time
 async def test_a_member_that_was_away_catches_up_by_a_snapshot() -> None:
-    config = Config(history_records_max=10, snapshot_interval=1000)
+    config = Config(history_records_max=10, snapshot_interval=20)
     async with MemoryEnsemble(3, config=config) as members:
         leader, [away, _] = leader_and_others(members)
         await members.crash(away)

@@ -335,7 +335,9 @@ async def test_a_session_and_a_member_have_so_many_watches() -> None:
 
 @in_virtual_time
 async def test_a_snapshot_tells_one_shot_watches_to_read_again() -> None:
-    async with MemoryEnsemble(3, config=Config(history_records_max=5)) as members:
+    async with MemoryEnsemble(
+        3, config=Config(history_records_max=5, snapshot_interval=10)
+    ) as members:
         leader = members.leader_id
         assert leader is not None
         away = next(m for m in members if m != leader)

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import gc
 from contextlib import suppress
-from functools import partial
 
-import attrs
 import pytest
 import trio
 import trio.testing
 
 from coordlib.errors import StorageError
-from coordlib.ids import MemberId
-from coordlib.replica.links import ReplicaLinks
 from coordlib.replica.snapshots import SnapshotMaker, load, many_znodes
-from coordlib.replica.wire import SnapshotPiece, decode_body
 from coordlib.storage.interface import StoredSnapshot
 from coordlib.tree import Capture, DataTree, Set, capture, encode_snapshot, restore
 from tree_world import TreeWorld
@@ -32,26 +27,6 @@ def large() -> TreeWorld:
     for number in range(ZNODES):
         world.create(f"/{number}", bytes(1000))
     return world
-
-
-@attrs.define(eq=False)
-class FakeLink:
-    member: MemberId = attrs.field(factory=lambda: MemberId(2))
-    sent: list[bytes] = attrs.field(factory=list)
-    queued_bytes: int = 0
-
-    def send(self, frame: bytes) -> bool:
-        self.sent.append(frame)
-        return True
-
-    async def wait_writable(self) -> None:
-        raise AssertionError("it always is")
-
-    async def recv(self) -> list[bytes]:
-        raise AssertionError("nothing here reads")
-
-    def close(self) -> None:
-        raise AssertionError("nothing here closes")
 
 
 async def test_others_run_while_a_snapshot_is_made(
@@ -107,46 +82,6 @@ async def test_several_snapshots_take_turns(
         restore(tree, body)
         assert (tree.zxid, len(tree.znodes())) == (zxid, zxid + 4)
     assert len(bodies) == 3
-
-
-async def test_snapshot_arrives_whole_and_what_was_held_behind_it(
-    autojump_clock: trio.testing.MockClock,  # noqa: ARG001 - virtual time
-) -> None:
-    world, link = large(), FakeLink()
-    replica_link = ReplicaLinks(1 << 30).add(link)
-    replica_link.hold()
-    replica_link.send(b"behind it")
-    finish = partial(SnapshotMaker().finish, tell=ignore)
-    await replica_link.send_snapshot(capture(world.tree), finish)
-
-    *frames, last = link.sent
-    assert last == b"behind it"
-    pieces = [decode_body(frame) for frame in frames]
-    body = b""
-    for piece in pieces:
-        assert isinstance(piece, SnapshotPiece)
-        assert piece.offset == len(body)
-        body += piece.part
-    assert body == encode_snapshot(capture(world.tree))
-    assert len(pieces) > 3
-
-
-async def test_snapshot_ends_with_the_link_that_it_was_for(
-    autojump_clock: trio.testing.MockClock,  # noqa: ARG001 - virtual time
-) -> None:
-    world, links, link = large(), ReplicaLinks(1 << 30), FakeLink()
-    replica_link = links.add(link)
-    captured = capture(world.tree)
-    finish = partial(SnapshotMaker().finish, tell=ignore)
-    async with trio.open_nursery() as nursery:
-        replica_link.hold()
-        nursery.start_soon(replica_link.send_snapshot, captured, finish)
-        for _ in range(3):
-            await trio.lowlevel.checkpoint()
-        links.remove(replica_link)
-
-    assert link.sent == []
-    assert is_closed(captured, world)
 
 
 def is_closed(captured: Capture, world: TreeWorld) -> bool:

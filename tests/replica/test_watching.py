@@ -141,7 +141,7 @@ async def test_a_slow_reader_is_told_to_read_again() -> None:
 
 @in_virtual_time
 async def test_a_member_that_caught_up_by_a_snapshot_tells_to_read_again() -> None:
-    config = Config(history_records_max=5)
+    config = Config(history_records_max=5, snapshot_interval=10)
     async with MemoryEnsemble(3, config=config) as members:
         leader = members.leader_id
         assert leader is not None
@@ -216,7 +216,9 @@ async def test_waiting_for_a_deletion_returns_the_first_of_several() -> None:
 
 @in_virtual_time
 async def test_waiting_for_a_deletion_survives_a_snapshot() -> None:
-    async with MemoryEnsemble(3, config=Config(history_records_max=5)) as members:
+    async with MemoryEnsemble(
+        3, config=Config(history_records_max=5, snapshot_interval=10)
+    ) as members:
         leader = members.leader_id
         assert leader is not None
         away = next(m for m in members if m != leader)

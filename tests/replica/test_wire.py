@@ -33,6 +33,8 @@ from coordlib.replica.wire import (
     Body,
     Confirm,
     Forward,
+    SnapshotFrom,
+    SnapshotOffer,
     SnapshotPiece,
     Touch,
     decode_body,
@@ -46,14 +48,6 @@ MEMBERS = st.builds(MemberId, NUMBERS)
 IDS = st.binary(min_size=16, max_size=16)
 PARTS = st.lists(st.binary(max_size=50), min_size=1, max_size=5)
 VOTES = st.builds(Vote, st.booleans(), EPOCHS, ZXIDS, MEMBERS)
-
-
-@st.composite
-def pieces(draw: st.DrawFn) -> SnapshotPiece:
-    part = draw(st.binary(min_size=1, max_size=50))
-    offset = draw(st.integers(0, 1 << 40))
-    size = offset + len(part) + draw(st.integers(0, 1 << 40))
-    return SnapshotPiece(draw(ZXIDS), size, offset, part)
 
 
 STRATEGIES: dict[type[Body], st.SearchStrategy[Body]] = {
@@ -80,7 +74,11 @@ STRATEGIES: dict[type[Body], st.SearchStrategy[Body]] = {
     Forward: st.builds(Forward, EPOCHS, PARTS),
     Touch: st.builds(Touch, EPOCHS, NUMBERS, IDS),
     Confirm: st.builds(Confirm, NUMBERS, ZXIDS),
-    SnapshotPiece: pieces(),
+    SnapshotOffer: st.builds(SnapshotOffer, ZXIDS, NUMBERS, IDS),
+    SnapshotFrom: st.builds(SnapshotFrom, ZXIDS, NUMBERS),
+    SnapshotPiece: st.builds(
+        SnapshotPiece, ZXIDS, NUMBERS, st.binary(min_size=1, max_size=50)
+    ),
 }
 BODIES: st.SearchStrategy[Body] = st.one_of(list(STRATEGIES.values()))
 

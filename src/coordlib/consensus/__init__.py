@@ -16,7 +16,7 @@ No clock, no randomness, no I/O; a transaction is opaque bytes. One
 * ``leader``, ``followers``: phases 1 and 2 on the leading side
 * ``broadcast``: phase 3 on the leading side
 * ``transfer``: the end of a lead that is handed over
-* ``synchronization``: DIFF, TRUNC or SNAP, as pure functions
+* ``synchronization``, ``stored``: DIFF, TRUNC or SNAP, as pure functions
 * ``barrier``: proofs of leadership, for linearizable reads
 * ``core``: what roles share: the durable stream, the links
 * ``history``: the log in memory
@@ -34,12 +34,14 @@ from .effects import (
     Effect,
     Halt,
     InstallSnapshot,
+    KeepSnapshot,
     LeadKept,
     LinkId,
     Metadata,
     RoleChanged,
     SaveMetadata,
     Send,
+    SendRecords,
     SendSnapshot,
 )
 from .history import History, Transaction
@@ -65,6 +67,8 @@ from .messages import (
 )
 from .peer import Peer, PeerStatistics
 from .quorum import Majority
+from .stored import Stored
+from .synchronization import pack_proposals
 
 __all__ = [
     "Ack",
@@ -82,6 +86,7 @@ __all__ = [
     "HandOver",
     "History",
     "InstallSnapshot",
+    "KeepSnapshot",
     "LeadKept",
     "LeaderInfo",
     "LinkId",
@@ -99,11 +104,14 @@ __all__ = [
     "RoleChanged",
     "SaveMetadata",
     "Send",
+    "SendRecords",
     "SendSnapshot",
     "Settings",
     "Snapshot",
+    "Stored",
     "Transaction",
     "Truncate",
     "UpToDate",
     "Vote",
+    "pack_proposals",
 ]

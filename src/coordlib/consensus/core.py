@@ -29,6 +29,7 @@ from .effects import (
 from .history import History, Transaction
 from .messages import Message, Notification, Role, Vote
 from .quorum import Majority
+from .stored import Stored
 
 __all__ = ["Core", "Settings"]
 
@@ -73,6 +74,8 @@ class Core:
     durable_io: int = 0
     # When each write not yet durable was asked for, oldest first.
     _pending: deque[tuple[int, float]] = attrs.field(factory=deque)
+    # What the disk could give to learners, when it was last told.
+    stored: Stored = attrs.field(factory=Stored)
     link_of: dict[MemberId, LinkId] = attrs.field(factory=dict)
     # What each linked member said last. Gone with its link.
     notified: dict[MemberId, Notification] = attrs.field(factory=dict)

@@ -22,12 +22,14 @@ __all__ = [
     "Effect",
     "Halt",
     "InstallSnapshot",
+    "KeepSnapshot",
     "LeadKept",
     "LinkId",
     "Metadata",
     "RoleChanged",
     "SaveMetadata",
     "Send",
+    "SendRecords",
     "SendSnapshot",
 ]
 
@@ -102,13 +104,33 @@ class InstallSnapshot:
 
 @attrs.frozen
 class SendSnapshot:
-    """Send the tree as it is at ``zxid``, everything delivered so far.
+    """Send the snapshot that is kept of ``zxid``; close the link if that fails.
 
     Later sends to the link stay behind it.
     """
 
     link: LinkId
     zxid: Zxid
+
+
+@attrs.frozen
+class SendRecords:
+    """Send as proposals of ``epoch`` what the log holds after ``after``.
+
+    Up to and including ``upto``: all of it was delivered, so it is committed,
+    but it may still be on its way to the own disk. Later sends to the link stay
+    behind it. Close the link if it fails.
+    """
+
+    link: LinkId
+    epoch: Epoch
+    after: Zxid
+    upto: Zxid
+
+
+@attrs.frozen
+class KeepSnapshot:
+    """Save a snapshot of the tree now: those that are kept are of no use."""
 
 
 @attrs.define
@@ -177,6 +199,8 @@ Effect = (
     | SaveMetadata
     | InstallSnapshot
     | SendSnapshot
+    | SendRecords
+    | KeepSnapshot
     | Deliver
     | RoleChanged
     | Confirmed

@@ -30,6 +30,8 @@ class Follower:
     # Since NEWLEADER was sent, it is sent every proposal; the log ended with
     # ``sent`` then.
     forwarding: bool = False
+    # Something of that came from the disk, and takes its time.
+    streams: bool = False
     sent: Zxid = NO_ZXID
     # It has acknowledged NEWLEADER: its log held ours when that was sent.
     synchronized: bool = False

@@ -9,12 +9,12 @@ where two logs part.
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Iterable
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Sequence
 
 import attrs
 
-from coordlib.ids import Zxid, epoch_of, make_zxid
+from coordlib.ids import NO_ZXID, Zxid, epoch_of, make_zxid
 
 __all__ = ["History", "Transaction", "follows"]
 
@@ -47,6 +47,9 @@ class History:
     _zxids: list[Zxid] = attrs.field(factory=list)
     _payloads: list[bytes] = attrs.field(factory=list)
     _bytes: int = 0
+    # The last zxid of each epoch that ended before the base, oldest first. All of
+    # it is delivered, so it is never cut: exact, as far back as it goes.
+    _ended: list[Zxid] = attrs.field(factory=list)
 
     @classmethod
     def recovered(cls, base: int, records: Iterable[tuple[int, bytes]]) -> History:
@@ -94,27 +97,31 @@ class History:
     def rebase(self, zxid: Zxid) -> None:
         """Forget everything; the log goes on after ``zxid``."""
         self.base = zxid
+        self._ended.clear()
         self._zxids.clear()
         self._payloads.clear()
         self._bytes = 0
 
     def tails(self) -> list[Zxid]:
         """Return the last zxid of each epoch, oldest first, the base included."""
-        tails: list[Zxid] = []
-        end = len(self._zxids)
-        while end:
-            tails.append(self._zxids[end - 1])
-            first = make_zxid(epoch_of(self._zxids[end - 1]), 0)
-            end = bisect_right(self._zxids, first)
-        if self.base and not (tails and epoch_of(tails[-1]) == epoch_of(self.base)):
-            tails.append(self.base)
-        return tails[::-1]
+        return _tails(self.base, self._zxids)
 
     def last_of_epoch(self, epoch: int) -> Zxid | None:
-        """Return the newest zxid of ``epoch``, or ``None`` if none is held."""
-        at = bisect_right(self._zxids, make_zxid(epoch + 1, 0))
+        """Return the newest zxid of ``epoch``, or ``None`` if none is known.
+
+        Also where that lies before the base, as far back as is remembered.
+        """
+        beyond = make_zxid(epoch + 1, 0)
+        at = bisect_right(self._zxids, beyond)
         newest = self._zxids[at - 1] if at else self.base
+        if newest and epoch_of(newest) > epoch:
+            at = bisect_right(self._ended, beyond)
+            newest = self._ended[at - 1] if at else NO_ZXID
         return newest if newest and epoch_of(newest) == epoch else None
+
+    def forget_ended(self, zxid: Zxid) -> None:
+        """Forget the epochs that ended before ``zxid``."""
+        del self._ended[: bisect_left(self._ended, zxid)]
 
     def trim(self, upto: Zxid, *, records_max: int, bytes_max: int) -> None:
         """Forget the oldest records while there are too many, never beyond ``upto``.
@@ -125,6 +132,20 @@ class History:
             return
         count = min(max(1, len(self._zxids) // 4), bisect_right(self._zxids, upto))
         if count:
+            # The last is the new base.
+            self._ended += _tails(self.base, self._zxids[:count])[:-1]
             self.base = self._zxids[count - 1]
             self._bytes -= sum(map(len, self._payloads[:count]))
             del self._zxids[:count], self._payloads[:count]
+
+
+def _tails(base: Zxid, zxids: Sequence[Zxid]) -> list[Zxid]:
+    """Return the last zxid of each epoch, oldest first, the base included."""
+    tails: list[Zxid] = []
+    end = len(zxids)
+    while end:
+        tails.append(zxids[end - 1])
+        end = bisect_right(zxids, make_zxid(epoch_of(zxids[end - 1]), 0))
+    if base and not (tails and epoch_of(tails[-1]) == epoch_of(base)):
+        tails.append(base)
+    return tails[::-1]

@@ -26,7 +26,7 @@ from coordlib.ids import (
 from .barrier import Barriers
 from .broadcast import Broadcast
 from .core import Core
-from .effects import LeadKept, SendSnapshot
+from .effects import KeepSnapshot, LeadKept, SendRecords, SendSnapshot
 from .followers import Follower, all_are_empty, may_decide
 from .messages import (
     Ack,
@@ -127,7 +127,18 @@ class Leader:
 
     def follows_another(self, member: MemberId, now: float) -> None:
         """Forget a follower that says it is somebody else's."""
-        self.link_down(member, now)
+        if not self._end_stream(member, now):
+            self.link_down(member, now)
+
+    def _end_stream(self, member: MemberId, now: float) -> bool:
+        """Cut the link if what is sent over it is not wanted any more."""
+        follower = self._followers.get(member)
+        if follower is None or not follower.streams or follower.synchronized:
+            return False
+        self._drop(member, "it left while it was brought level")
+        self._check_quorum(now)
+        self._continue_transfer(now)
+        return True
 
     def persisted(self, now: float) -> None:
         """Count our own disk."""
@@ -170,7 +181,7 @@ class Leader:
             case Ack():
                 self._on_ack(member, follower, message)
             case Pong():
-                self._on_pong(member, follower, message)
+                self._on_pong(member, follower, message, now)
             case AckEpoch():
                 self._on_ack_epoch(member, follower, message, now)
             case AckNewLeader():
@@ -240,6 +251,8 @@ class Leader:
             self.link_down(member, now)
             self.core.close(member, "no epoch is later than the one it promised")
             return
+        if self._end_stream(member, now):
+            return
         self._followers[member] = Follower(info, now)
         self._barriers.forget(member)
         if not self.epoch:
@@ -298,13 +311,16 @@ class Leader:
             self.ended = f"member {member} has the better history"
             return
         follower.ack_epoch = message
-        if votes:
-            # Observers come and go; no epoch is established by them.
-            self._progress = now
+        self._note_progress(member, now)
         if self._epoch_io:
             self._synchronize_if_allowed(member, follower)
         else:
             self._advance(now)
+
+    def _note_progress(self, member: MemberId, now: float) -> None:
+        # Observers come and go; no epoch is established by them.
+        if member in self.core.quorum.voters:
+            self._progress = now
 
     # --- phase 2: synchronisation ---
 
@@ -322,7 +338,7 @@ class Leader:
         infos = {m: f.info for m, f in self._followers.items()}
         self._founding = all_are_empty(core, infos)
         self._epoch_io = core.save(metadata, now)
-        for member, follower in self._followers.items():
+        for member, follower in list(self._followers.items()):
             if follower.ack_epoch is not None:
                 self._synchronize_if_allowed(member, follower)
         self._advance(now)
@@ -348,14 +364,26 @@ class Leader:
         core = self.core
         assert follower.ack_epoch is not None
         tails = follower.ack_epoch.tails
-        plan = plan_synchronization(core.history, tails)
+        plan = plan_synchronization(core.history, tails, core.stored)
+        if plan is None:
+            core.effects.append(KeepSnapshot())
+            self._drop(member, "no snapshot is kept that it could be sent")
+            return
+        link = core.link_of[member]
         if isinstance(plan, Snap):
-            level = core.delivered
-            core.effects.append(SendSnapshot(core.link_of[member], level))
+            level = plan.zxid
+            core.effects.append(SendSnapshot(link, level))
+            follower.streams = True
         else:
             level = plan.common
             if tails and tails[-1] > level:
                 core.send(member, Truncate(level))
+        if level < core.history.base:
+            # No more of it than has to be held in memory behind what is read.
+            upto = core.delivered
+            core.effects.append(SendRecords(link, self.epoch, level, upto))
+            follower.streams = True
+            level = upto
         missing = core.history.between(level, core.history.last)
         for proposal in pack_proposals(self.epoch, level, missing, core.settings):
             core.send(member, proposal)
@@ -391,7 +419,7 @@ class Leader:
         ready = [m for m, f in self._followers.items() if f.synchronized]
         core.broadcast(ready, UpToDate(self.epoch, committed))
         core.announce(Role.LEADING, core.me, self.epoch)
-        for member, follower in self._followers.items():
+        for member, follower in list(self._followers.items()):
             if follower.ack_epoch is not None and not follower.forwarding:
                 self._synchronize(member, follower)
 
@@ -408,7 +436,13 @@ class Leader:
             self.broadcast.commit()
             self._end_if_finished()
 
-    def _on_pong(self, member: MemberId, follower: Follower, message: Pong) -> None:
+    def _on_pong(
+        self, member: MemberId, follower: Follower, message: Pong, now: float
+    ) -> None:
+        if follower.streams and not follower.synchronized:
+            # A snapshot takes as long as it takes; another leader would have to
+            # send it, too.
+            self._note_progress(member, now)
         if follower.synchronized and self.broadcast is not None:
             self._barriers.pong(member, message.number)
             self.broadcast.confirm()

@@ -22,6 +22,7 @@ from .learner import Learner
 from .looking import Looking
 from .messages import Message, Notification, Role
 from .quorum import Majority
+from .stored import Stored
 
 __all__ = ["Peer", "PeerStatistics"]
 
@@ -137,6 +138,12 @@ class Peer:
         if isinstance(self._role, Leader):
             self._role.persisted(now)
         self._settle(now)
+
+    def stored(self, stored: Stored) -> None:
+        """Note what the own disk can give to learners from now on."""
+        self._core.stored = stored
+        # Where the logs of those part that parted earlier is of no use.
+        self._core.history.forget_ended(stored.base)
 
     def on_deadline(self, now: float) -> None:
         """Do what is due. Calling early, late or twice is harmless."""

@@ -3,8 +3,10 @@
 Pure functions, apart from their use in ``leader``, because most of the lost
 data in ZooKeeper's history was lost here (ZOOKEEPER-1154, -2846, -3911).
 Unlike ZooKeeper, a learner reports where each of its epochs ends, so the
-leader computes the exact point where the logs part, also across epochs, and
-needs a snapshot only when it no longer holds that point.
+leader computes the exact point where the logs part, also across epochs. From there
+on the learner gets what the leader's memory holds, or its disk; or a snapshot
+that the disk keeps and what follows it, where the disk no longer holds that
+point or that is less.
 """
 
 from __future__ import annotations
@@ -19,8 +21,15 @@ from coordlib.ids import NO_ZXID, Epoch, Zxid, epoch_of
 from .core import Settings
 from .history import History, Transaction
 from .messages import Proposal
+from .stored import Stored
 
-__all__ = ["TAILS_MAX", "Diff", "Snap", "pack_proposals", "plan_synchronization"]
+__all__ = [
+    "TAILS_MAX",
+    "Diff",
+    "Snap",
+    "pack_proposals",
+    "plan_synchronization",
+]
 
 # What fits a frame's head comfortably; a log with more epochs than this in
 # memory is brought level by a snapshot.
@@ -36,26 +45,57 @@ class Diff:
 
 @attrs.frozen
 class Snap:
-    """Send the tree, and everything after it."""
+    """Send the snapshot that is kept of ``zxid``, then everything after it."""
+
+    zxid: Zxid
 
 
-def plan_synchronization(history: History, tails: Sequence[Zxid]) -> Diff | Snap:
+def plan_synchronization(
+    history: History, tails: Sequence[Zxid], stored: Stored
+) -> Diff | Snap | None:
     """Decide how a learner gets the leader's ``history``.
+
+    A :class:`Diff` or :class:`Snap` of a zxid before the history's base goes on
+    with what the disk holds.
 
     Args:
       history: The leader's.
       tails: The last zxid of each epoch in the learner's log, oldest first.
+      stored: What the leader's disk holds.
+
+    Returns:
+      ``None`` if nothing can be done before another snapshot is kept.
+
+    """
+    reach = min(history.base, stored.base)
+    common = _common(history, tails, whole=reach == NO_ZXID)
+    if common is not None and common >= history.base:
+        return Diff(common)
+    snapshot, size = stored.snapshot or (NO_ZXID, 0)
+    may_snap = bool(snapshot) and snapshot >= reach
+    if common is None or common < reach:
+        return Snap(snapshot) if may_snap else None
+    # What follows the snapshot is sent in any case.
+    if may_snap and stored.bytes_between(common, snapshot) > size:
+        return Snap(snapshot)
+    return Diff(common)
+
+
+def _common(history: History, tails: Sequence[Zxid], *, whole: bool) -> Zxid | None:
+    """Return where the logs part; ``None`` if that is too long ago to know.
+
+    Args:
+      history: The leader's.
+      tails: The learner's.
+      whole: Whether the leader's memory or disk goes back to the beginning.
 
     """
     for tail in reversed(tails):
         own = history.last_of_epoch(epoch_of(tail))
         if own is not None:
             # Both hold this epoch, so they agree up to the shorter of the two.
-            common = min(tail, own)
-            return Diff(common) if common >= history.base else Snap()
-    if history.base == NO_ZXID and len(tails) < TAILS_MAX:
-        return Diff(NO_ZXID)
-    return Snap()
+            return min(tail, own)
+    return NO_ZXID if whole and len(tails) < TAILS_MAX else None
 
 
 def pack_proposals(

@@ -30,6 +30,7 @@ from coordlib.consensus import (
     Halt,
     History,
     InstallSnapshot,
+    KeepSnapshot,
     LeadKept,
     LinkId,
     Message,
@@ -42,25 +43,45 @@ from coordlib.consensus import (
     RoleChanged,
     SaveMetadata,
     Send,
+    SendRecords,
     SendSnapshot,
     Settings,
     Snapshot,
+    Stored,
     Transaction,
 )
-from coordlib.errors import LeadTransferError, ProtocolError, ReplicaClosedError
+from coordlib.errors import (
+    LeadTransferError,
+    ProtocolError,
+    ReplicaClosedError,
+    StorageError,
+)
 from coordlib.ids import NO_EPOCH, NO_MEMBER, NO_ZXID, Epoch, MemberId, Zxid
 from coordlib.storage.interface import (
     Damage,
     EntryKind,
+    Extent,
     LogStore,
     Recovered,
     Write,
 )
 from coordlib.transport.interface import Link, LinkClosed
-from coordlib.tree import Capture, DataTree
+from coordlib.tree import DataTree
 
-from .links import Blocking, ReplicaLink, ReplicaLinks, stage
-from .wire import Body, Confirm, Forward, SnapshotPiece, Touch, decode_body
+from .incoming import Incoming
+from .links import Blocking, Job, ReplicaLink, ReplicaLinks, stage
+from .outgoing import send_records, send_snapshot
+from .wire import (
+    Body,
+    Confirm,
+    Forward,
+    SnapshotFrom,
+    SnapshotOffer,
+    SnapshotPiece,
+    Touch,
+    decode_body,
+    encode_body,
+)
 
 __all__ = [
     "Driver",
@@ -68,6 +89,7 @@ __all__ = [
     "decode_metadata",
     "encode_metadata",
     "recovered_metadata",
+    "stored_of",
 ]
 
 logger = logging.getLogger("coordlib.replica")
@@ -88,12 +110,8 @@ class StateMachine(Protocol):
         """Be what a received snapshot says."""
         ...
 
-    def capture(self, zxid: Zxid) -> Capture:
-        """Begin a snapshot at ``zxid``, which is all that was delivered."""
-        ...
-
-    async def finish(self, captured: Capture) -> list[bytes]:
-        """Return the pieces of what :meth:`capture` began, or close it."""
+    def keep_snapshot(self) -> None:
+        """Save a snapshot now, unless one is being made."""
         ...
 
     def role_changed(self, change: RoleChanged) -> None:
@@ -147,6 +165,12 @@ class Driver:
         self._ended = False
         # The tree of the snapshot that the core is being told of.
         self._staged: DataTree | None = None
+        # What is received of a snapshot, and from where it was offered last.
+        self._incoming = Incoming()
+        self._offered_by: LinkId = 0
+        # What the core was told of the store.
+        self._extent: Extent | None = None
+        self._settings = Settings()
 
     # --- life ---
 
@@ -167,6 +191,15 @@ class Driver:
         self._name = f"member {me}"
         metadata = recovered_metadata(recovered)
         self._log_damage(recovered.damage, metadata)
+        self._settings = Settings(
+            heartbeat_interval=config.heartbeat_interval,
+            silence_timeout=config.silence_timeout,
+            election_wait=config.election_wait,
+            uncommitted_records_max=config.limits.requests_max,
+            uncommitted_bytes_max=config.limits.requests_bytes_max,
+            history_records_max=config.history_records_max,
+            history_bytes_max=config.history_bytes_max,
+        )
         self._peer = Peer(
             me,
             voters,
@@ -174,16 +207,9 @@ class Driver:
             history=History.recovered(recovered.base, recovered.records),
             applied=Zxid(recovered.snapshot.zxid if recovered.snapshot else 0),
             founding_id=founding_id,
-            settings=Settings(
-                heartbeat_interval=config.heartbeat_interval,
-                silence_timeout=config.silence_timeout,
-                election_wait=config.election_wait,
-                uncommitted_records_max=config.limits.requests_max,
-                uncommitted_bytes_max=config.limits.requests_bytes_max,
-                history_records_max=config.history_records_max,
-                history_bytes_max=config.history_bytes_max,
-            ),
+            settings=self._settings,
         )
+        self.look_at_store()
 
     def _log_damage(self, damage: Iterable[Damage], metadata: Metadata) -> None:
         for found in damage:
@@ -230,6 +256,7 @@ class Driver:
         """Take the disk's report: every write up to ``io`` is durable."""
         self._durable_io = io
         self._durable.unpark_all()
+        self.look_at_store()
         while self._gated and self._gated[0].after <= io:
             send = self._gated.popleft()
             self.links.send(send.links, send.message)
@@ -239,12 +266,13 @@ class Driver:
     async def serve(self, link: Link) -> None:
         """Read one link until it breaks."""
         own = self.links.add(link)
+        # Perhaps because something turned out damaged.
+        self.look_at_store()
         self.peer.link_up(own.id, link.member, trio.current_time())
         self._carry_out()
         try:
             while True:
                 frames = await link.recv()
-                own.note_received(frames)
                 self._receive(own, map(decode_body, frames))
         except LinkClosed:
             pass
@@ -263,12 +291,13 @@ class Driver:
         messages: list[Message] = []
         for body in bodies:
             if link.staging and not isinstance(body, Ping):
-                link.behind_staging.append(body)
-            elif isinstance(body, SnapshotPiece):
+                raise ProtocolError("it goes on before its snapshot was taken")
+            if isinstance(body, SnapshotOffer | SnapshotPiece):
+                self._to_core(link, messages)
                 self.peer.heard(link.id, trio.current_time())
-                snapshot = link.receive_piece(body)
-                if snapshot is not None:
-                    self._start_staging(link, snapshot)
+                self._receive_snapshot(link, body)
+            elif isinstance(body, SnapshotFrom):
+                link.answer(body)
             elif isinstance(body, Forward | Touch | Confirm):
                 self._to_core(link, messages)
                 self._machine.hear(link, body)
@@ -276,30 +305,46 @@ class Driver:
                 messages.append(body)
         self._to_core(link, messages)
 
-    def _start_staging(self, link: ReplicaLink, snapshot: Snapshot) -> None:
-        """Decode a snapshot beside the loop; only pings are answered meanwhile.
-
-        It is checked before the core hears of it, for there is no way back
-        afterwards; and what came behind it must stay behind it.
-        """
-        link.begin_staging(snapshot)
-        if self._nursery is not None:
-            self._nursery.start_soon(self._stage, link, snapshot)
+    def _receive_snapshot(
+        self, link: ReplicaLink, body: SnapshotOffer | SnapshotPiece
+    ) -> None:
+        """Take an offer of the leader's, or a piece of what it offered."""
+        if isinstance(body, SnapshotOffer):
+            if self.peer.statistics().leader != link.member:
+                # Of a role that is over: what is here of another one stays.
+                return
+            self._offered_by = link.id
+            offset = self._incoming.offered(body)
+            if offset < body.size:
+                link.send(encode_body(SnapshotFrom(body.zxid, offset)))
+        elif link.id == self._offered_by:
+            self._incoming.take(body)
+        else:
+            return
+        snapshot = self._incoming.complete()
+        if snapshot is not None:
+            # Decoded beside the loop; only pings are answered meanwhile. It is
+            # checked before the core hears of it, for there is no way back.
+            link.staging = True
+            if self._nursery is not None:
+                self._nursery.start_soon(self._stage, link, snapshot)
 
     async def _stage(self, link: ReplicaLink, snapshot: Snapshot) -> None:
         try:
             staged = await self._blocking(partial(stage, snapshot))
-            if self.links.get(link.id) is not link:
-                return
-            self._staged = staged
-            self._to_core(link, [snapshot])
-            self._staged = None
-            behind, link.behind_staging = link.behind_staging, []
-            link.staging = False
-            self._receive(link, behind)
         except ProtocolError as error:
             self.broken_frames += 1
+            self._incoming.forget()
             self._close(link.id, str(error))
+            return
+        if self.links.get(link.id) is not link:
+            return
+        link.staging = False
+        self._staged = staged
+        self._to_core(link, [snapshot])
+        self._staged = None
+        if self._incoming.is_empty:
+            link.send(encode_body(SnapshotFrom(snapshot.zxid, len(snapshot.body))))
 
     def _to_core(self, link: ReplicaLink, messages: list[Message]) -> None:
         if messages:
@@ -358,19 +403,32 @@ class Driver:
             case InstallSnapshot(io, zxid, body):
                 assert self._staged is not None, "a snapshot that never arrived"
                 self._machine.install(self._staged)
+                self._incoming.forget()
                 self._write(io, [(EntryKind.BASE, zxid, body)])
-            case SendSnapshot(link, zxid):
-                self._send_snapshot(link, zxid)
+            case SendSnapshot(id, zxid):
+                if link := self.links.get(id):
+                    self._stream(link, partial(send_snapshot, link, self._store, zxid))
+            case SendRecords(id):
+                if link := self.links.get(id):
+                    # What is delivered may not be on our own disk yet.
+                    wait = partial(self.wait_durable, self._last_io)
+                    store, settings = self._store, self._settings
+                    self._stream(
+                        link, partial(send_records, link, store, effect, settings, wait)
+                    )
+            case KeepSnapshot():
+                self._machine.keep_snapshot()
             case RoleChanged():
                 self._log_role(effect)
+                self._end_streams(effect)
                 self._machine.role_changed(effect)
                 self._moved.unpark_all()
             case LeadKept(why):
                 self._kept_because = why
                 self._machine.lead_kept()
                 self._moved.unpark_all()
-            case Close(link, why):
-                self._close(link, why)
+            case Close(id, why):
+                self._close(id, why)
             case Halt(why):
                 self._halt(why)
 
@@ -412,12 +470,23 @@ class Driver:
         self._last_io = io
         self._store.submit(Write(io, entries))
 
-    def _send_snapshot(self, id: LinkId, zxid: Zxid) -> None:
-        link = self.links.get(id)
-        if link is not None and self._nursery is not None:
-            captured = self._machine.capture(zxid)
-            link.hold()
-            self._nursery.start_soon(link.send_snapshot, captured, self._machine.finish)
+    def _stream(self, link: ReplicaLink, job: Job) -> None:
+        """Send something from the disk; what is sent later stays behind it."""
+        if link.hold(job) and self._nursery is not None:
+            self._nursery.start_soon(self._send_held, link)
+
+    async def _send_held(self, link: ReplicaLink) -> None:
+        try:
+            await link.send_held()
+        except (StorageError, ProtocolError) as error:
+            logger.warning("%s: to member %s: %s", self._name, link.member, error)
+            self._close(link.id, str(error))
+
+    def _end_streams(self, change: RoleChanged) -> None:
+        """Let what was under way end with the role that it was of."""
+        if change.role is not Role.LEADING:
+            for link in self.links.with_jobs():
+                self._close(link, "we lead no longer")
 
     def _halt(self, why: str) -> None:
         """Let the error come out of the nursery, wherever we are now."""
@@ -474,6 +543,13 @@ class Driver:
         self._ended = True
         self._moved.unpark_all()
 
+    def look_at_store(self) -> None:
+        """Tell the core what the store can give to learners."""
+        extent = self._store.extent
+        if extent is not self._extent:
+            self._extent = extent
+            self.peer.stored(stored_of(extent))
+
     @property
     def last_io(self) -> int:
         """The last write so far; see :meth:`wait_durable`."""
@@ -488,6 +564,13 @@ class Driver:
 async def _raise(error: Exception) -> None:
     await trio.lowlevel.checkpoint()
     raise error
+
+
+def stored_of(extent: Extent) -> Stored:
+    """Return what the core should know of what a store can give."""
+    kept = extent.snapshot
+    snapshot = None if kept is None else (Zxid(kept[0]), kept[1])
+    return Stored(Zxid(extent.base), extent.parts, snapshot)
 
 
 def encode_metadata(metadata: Metadata) -> bytes:

@@ -1,6 +1,6 @@
-"""The links of one replica: frames out, snapshots out and in.
+"""The links of one replica, and the order of what leaves over each.
 
-A snapshot leaves in pieces, as fast as the link takes them; whatever else is
+What comes from the disk leaves as fast as the link takes it; whatever else is
 sent to that member meanwhile waits behind it, for the order counts, except
 pings, which show that we live. The consensus core decides what is sent.
 """
@@ -8,7 +8,8 @@ pings, which show that we live. The consensus core decides what is sent.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterator
+from collections import deque
+from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeVar
 
 import attrs
@@ -16,13 +17,13 @@ import trio
 
 from coordlib.consensus import LinkId, Ping, Snapshot
 from coordlib.errors import ProtocolError
-from coordlib.ids import MemberId, Zxid
+from coordlib.ids import MemberId
 from coordlib.transport.interface import Link
-from coordlib.tree import Capture, DataTree, restore
+from coordlib.tree import DataTree, restore
 
-from .wire import Body, SnapshotPiece, encode_body
+from .wire import Body, SnapshotFrom, encode_body
 
-__all__ = ["Blocking", "ReplicaLink", "ReplicaLinks", "stage"]
+__all__ = ["Blocking", "Job", "ReplicaLink", "ReplicaLinks", "stage"]
 
 logger = logging.getLogger("coordlib.replica")
 
@@ -37,7 +38,8 @@ class Blocking(Protocol):
         ...
 
 
-_PIECE_BYTES = 256 << 10
+Job = Callable[[], Awaitable[None]]
+"""Sends something that takes its time."""
 
 
 @attrs.define(eq=False)
@@ -47,25 +49,25 @@ class ReplicaLink:
     id: LinkId
     link: Link
     backlog_bytes_max: int
-    # The size of what is held behind a snapshot; the link knows of the rest.
+    # The size of what is held behind a job; the link knows of the rest.
     _held_bytes: int = attrs.field(default=0, init=False)
-    # The size of a snapshot that was sent since the link was last below its
-    # high-water mark. As much again may come
-    # while it is under way: less would let nobody join while others write.
-    _snapshot_bytes: int = attrs.field(default=0, init=False)
+    # What jobs have sent since the link was last below its high-water mark
+    # without one. As much again may come meanwhile: less would let nobody join
+    # while others write.
+    _streamed_bytes: int = attrs.field(default=0, init=False)
     # The replica takes no more requests from it.
     ignored: bool = attrs.field(default=False, init=False)
-    # While a received snapshot is being decoded: what came behind it.
+    # A received snapshot is being decoded: nothing but pings may come.
     staging: bool = attrs.field(default=False, init=False)
-    behind_staging: list[Body] = attrs.field(factory=list, init=False)
-    # How much of that may still come.
-    _behind_room: int = attrs.field(default=0, init=False)
-    # While a snapshot is being sent: what comes after it.
-    _held: list[bytes] | None = attrs.field(default=None, init=False)
-    # Around the sending of a snapshot: ends with the link.
+    # While there is a job: the rest of the jobs and frames, in order.
+    _held: deque[bytes | Job] | None = attrs.field(default=None, init=False)
+    # Around the jobs: ends with the link.
     sending: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
-    # The snapshot being received, as far as it is here.
-    _incoming: bytearray = attrs.field(factory=bytearray, init=False)
+    # What was last said to our offer of a snapshot.
+    _answer: SnapshotFrom | None = attrs.field(default=None, init=False)
+    _answered: trio.lowlevel.ParkingLot = attrs.field(
+        factory=trio.lowlevel.ParkingLot, init=False
+    )
 
     @property
     def member(self) -> MemberId:
@@ -73,7 +75,7 @@ class ReplicaLink:
         return self.link.member
 
     def send(self, frame: bytes, *, urgent: bool = False) -> None:
-        """Send a frame, behind a snapshot that is under way unless urgent.
+        """Send a frame, behind the jobs that are under way unless urgent.
 
         Cuts the link when the other end is too far behind: it will be brought
         level when it is back, and our memory is bounded.
@@ -85,84 +87,62 @@ class ReplicaLink:
             self._held.append(frame)
             self._held_bytes += len(frame)
         elif self.link.send(frame):
-            self._snapshot_bytes = 0
+            self._streamed_bytes = 0
             return
         backlog = self._held_bytes + self.link.queued_bytes
-        if backlog > self.backlog_bytes_max + self._snapshot_bytes:
+        if backlog > self.backlog_bytes_max + self._streamed_bytes:
             logger.warning("cut off member %s: it reads too slowly", self.member)
             self.link.close()
 
-    def begin_staging(self, snapshot: Snapshot) -> None:
-        """Keep what comes from now on behind ``snapshot``.
+    @property
+    def has_jobs(self) -> bool:
+        """Whether something is under way that everything else waits for."""
+        return self._held is not None
 
-        As much as may be sent behind it, by the rule for the other direction.
+    def hold(self, job: Job) -> bool:
+        """Do this after all that was sent, and before all that will be.
+
+        Returns:
+          Whether :meth:`send_held` has to be started.
+
         """
-        self.staging = True
-        self._behind_room = self.backlog_bytes_max + len(snapshot.body)
+        if self._held is not None:
+            self._held.append(job)
+            return False
+        self._held = deque((job,))
+        return True
 
-    def note_received(self, frames: list[bytes]) -> None:
-        """Cut the link when more comes than can be kept behind a snapshot."""
-        if self.staging:
-            self._behind_room -= sum(map(len, frames))
-            if self._behind_room < 0:
-                logger.warning("cut off member %s: it sends too fast", self.member)
-                self.link.close()
-
-    def hold(self) -> None:
-        """Let everything from now on wait for :meth:`send_snapshot` to end."""
-        self._held = []
-
-    async def send_snapshot(
-        self,
-        captured: Capture,
-        finish: Callable[[Capture], Awaitable[list[bytes]]],
-    ) -> None:
-        """Send the tree in pieces, then what was held; nothing if the link ends."""
+    async def send_held(self) -> None:
+        """Do the jobs and send what came after them; nothing if the link ends."""
         with self.sending:
-            pieces = await finish(captured)
-            await self._send_pieces(Zxid(captured.zxid), pieces)
+            while self._held:
+                item = self._held.popleft()
+                if isinstance(item, bytes):
+                    self._held_bytes -= len(item)
+                    await self.send_patiently(item)
+                else:
+                    await item()
+            self._held = None
 
-    async def _send_pieces(self, zxid: Zxid, pieces: list[bytes]) -> None:
-        size = self._snapshot_bytes = sum(map(len, pieces))
-        offset = 0
-        for part in _parts(pieces):
-            frame = encode_body(SnapshotPiece(zxid, size, offset, part))
-            offset += len(part)
-            if not self.link.send(frame):
-                await self.link.wait_writable()
-            else:
-                await trio.lowlevel.checkpoint()
-        held, self._held = self._held or [], None
-        self._held_bytes = 0
-        for frame in held:
-            self.link.send(frame)
+    async def send_patiently(self, frame: bytes) -> None:
+        """Send a frame of a job, then wait until the link takes more."""
+        self._streamed_bytes += len(frame)
+        if self.link.send(frame):
+            await trio.lowlevel.checkpoint()
+        else:
+            await self.link.wait_writable()
 
-    def receive_piece(self, piece: SnapshotPiece) -> Snapshot | None:
-        """Take a piece; return the whole once it is complete.
+    async def wait_answer(self) -> SnapshotFrom:
+        """Return what the other end says to our offer."""
+        while self._answer is None:
+            await self._answered.park()
+        answer, self._answer = self._answer, None
+        return answer
 
-        Raises:
-          ProtocolError: It does not fit the ones before.
-
-        """
-        if piece.offset != len(self._incoming):
-            raise ProtocolError("a gap between the pieces of a snapshot")
-        self._incoming += piece.part
-        if len(self._incoming) < piece.size:
-            return None
-        body = bytes(self._incoming)
-        self._incoming.clear()
-        return Snapshot(piece.zxid, body)
-
-
-def _parts(pieces: list[bytes]) -> Iterator[bytes]:
-    """Return the same bytes in parts of a size that suits the wire."""
-    rest = b""
-    for piece in pieces:
-        rest += piece
-        while len(rest) > _PIECE_BYTES:
-            yield rest[:_PIECE_BYTES]
-            rest = rest[_PIECE_BYTES:]
-    yield rest
+    def answer(self, answer: SnapshotFrom) -> None:
+        """Take the answer to our offer; the last one counts."""
+        self._answer = answer
+        self._answered.unpark_all()
 
 
 def stage(snapshot: Snapshot) -> DataTree:
@@ -219,6 +199,10 @@ class ReplicaLinks:
             link = self._by_id.get(number)
             if link is not None:
                 link.send(frame, urgent=urgent)
+
+    def with_jobs(self) -> list[LinkId]:
+        """Return the links over which something is under way."""
+        return [link.id for link in self._by_id.values() if link.has_jobs]
 
     def close(self, id: LinkId) -> None:
         """Cut a link."""

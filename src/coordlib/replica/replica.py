@@ -502,16 +502,10 @@ class Replica:
         record = self.tree.session_by_nonce(nonce)
         return () if record is None else record.identities
 
-    def capture(self, zxid: Zxid) -> Capture:
-        """Begin a snapshot at ``zxid``, applying at once what is delivered."""
-        while self._to_apply:
-            self._apply_slice()
-        assert self.tree.zxid == zxid, f"{self.tree.zxid:#x} is not {zxid:#x}"
-        return capture(self.tree)
-
-    async def finish(self, captured: Capture) -> list[bytes]:
-        """Return the pieces of what :meth:`capture` began."""
-        return await self._make_pieces("making a snapshot for a learner", captured)
+    def keep_snapshot(self) -> None:
+        """Save a snapshot now: those that are kept are of no use."""
+        if not self._saving:
+            self._begin_snapshot()
 
     def install(self, staged: DataTree) -> None:
         """Replace the tree; find out what that means for sessions and requests."""
@@ -555,4 +549,5 @@ class Replica:
                 "the next one, which is tried as usual",
                 self.member,
             )
+        self.driver.look_at_store()
         self._saving = False

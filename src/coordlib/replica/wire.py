@@ -14,6 +14,7 @@ import struct
 from collections.abc import Callable, Sequence
 from itertools import accumulate, pairwise
 from typing import Protocol, cast
+from zlib import crc32
 
 import attrs
 
@@ -44,6 +45,8 @@ __all__ = [
     "Body",
     "Confirm",
     "Forward",
+    "SnapshotFrom",
+    "SnapshotOffer",
     "SnapshotPiece",
     "Touch",
     "decode_body",
@@ -96,25 +99,58 @@ class Confirm:
     zxid: Zxid
 
 
-@attrs.define
-class SnapshotPiece:
-    """Leader to learner: a part of the tree as it is at ``zxid``.
+@attrs.frozen
+class SnapshotOffer:
+    """Leader to learner: replace all you have by this. Answer: :class:`SnapshotFrom`.
 
     Attributes:
-      zxid: The whole's.
-      size: The whole's, in bytes.
+      zxid: Of which state it is.
+      size: In bytes, at least 1.
+      digest: 16 bytes: BLAKE2b of the content.
+
+    """
+
+    zxid: Zxid
+    size: int
+    digest: bytes
+
+
+@attrs.frozen
+class SnapshotFrom:
+    """Learner to leader: I have so much of the snapshot; send the rest.
+
+    Once before the pieces, and once more when all of it was checked and has
+    taken the place of what was there: go on with what follows.
+
+    Attributes:
+      zxid: Of the offer.
+      offset: How many bytes are here; at last the size.
+
+    """
+
+    zxid: Zxid
+    offset: int
+
+
+@attrs.define
+class SnapshotPiece:
+    """Leader to learner: a part of the snapshot that was offered.
+
+    Attributes:
+      zxid: Of the offer.
       offset: Where the part begins; parts come in order, without a gap.
       part: At least one byte.
 
     """
 
     zxid: Zxid
-    size: int
     offset: int
     part: bytes
 
 
-Body = Message | Forward | Touch | Confirm | SnapshotPiece
+Body = (
+    Message | Forward | Touch | Confirm | SnapshotOffer | SnapshotFrom | SnapshotPiece
+)
 
 _LENGTH = struct.Struct(">H")
 _INT_MAX = (1 << 63) - 1
@@ -138,6 +174,8 @@ _KINDS: list[tuple[type[Body], str]] = [
     (Touch, "eis"),
     (Confirm, "ii"),
     (HandOver, "ei"),
+    (SnapshotOffer, "iis"),
+    (SnapshotFrom, "ii"),
 ]
 _PROPOSAL, _FORWARD, _PIECE, _NOTIFICATION = range(100, 104)
 _NUMBER_OF: dict[object, int] = {kind: i for i, (kind, _) in enumerate(_KINDS)}
@@ -160,8 +198,8 @@ def encode_body(body: Body) -> bytes:
             return _join(head, payloads)
         case Forward(epoch, requests):
             return _join([_FORWARD, epoch, [len(r) for r in requests]], requests)
-        case SnapshotPiece(zxid, size, offset, part):
-            return _join([_PIECE, zxid, size, offset], [part])
+        case SnapshotPiece(zxid, offset, part):
+            return _join([_PIECE, zxid, offset, crc32(part)], [part])
         case Notification(number, role, leader, epoch, vote):
             ballot = None if vote is None else list(attrs.astuple(vote))
             return _join([_NOTIFICATION, number, role, leader, epoch, ballot], ())
@@ -276,10 +314,10 @@ def _decode_proposal(fields: Sequence[object], rest: bytes) -> Proposal:
 
 
 def _decode_piece(fields: Sequence[object], part: bytes) -> SnapshotPiece:
-    zxid, size, offset = map(_number, _checked(fields, "iii"))
-    if not part or offset + len(part) > size:
-        raise ProtocolError("a piece beyond its snapshot")
-    return SnapshotPiece(Zxid(zxid), size, offset, part)
+    zxid, offset, checksum = map(_number, _checked(fields, "iii"))
+    if not part or crc32(part) != checksum:
+        raise ProtocolError("a damaged piece of a snapshot")
+    return SnapshotPiece(Zxid(zxid), offset, part)
 
 
 def _decode_notification(fields: Sequence[object], rest: bytes) -> Notification:

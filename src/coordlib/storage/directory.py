@@ -17,6 +17,7 @@ import re
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import Protocol
@@ -286,23 +287,11 @@ class Directory:
           What returns the bytes at an offset: so many, or fewer at the end.
 
         """
-        fd = self._system.open(name, os.O_RDONLY | _FLAGS, dir_fd=self._fd)
-
-        def read(offset: int, size: int) -> bytes:
-            content = self._system.read_at(fd, offset, size)
-            # A beginning is not yet the end.
-            while len(content) < size and (
-                rest := self._system.read_at(
-                    fd, offset + len(content), size - len(content)
-                )
-            ):
-                content += rest
-            return content
-
+        fd = self.open_start(name)
         try:
-            yield read
+            yield partial(self.read_at, fd)
         finally:
-            self._system.close(fd)
+            self.close_file(fd)
 
     def settle(self, name: str) -> None:
         """Let :meth:`read` return what a power loss right now would leave.
@@ -360,12 +349,22 @@ class Directory:
         )
 
     def open_start(self, name: str) -> int:
-        """Open a file for :meth:`read_open`; :meth:`close_file` closes it."""
+        """Open a file to read it; :meth:`close_file` closes it."""
         return self._system.open(name, os.O_RDONLY | _FLAGS, dir_fd=self._fd)
 
     def read_open(self, fd: int) -> bytes:
         """Return the content of what :meth:`open_start` opened, once."""
         return self._system.read(fd)
+
+    def read_at(self, fd: int, offset: int, size: int) -> bytes:
+        """Return the bytes at an offset: so many, or fewer at the end."""
+        content = self._system.read_at(fd, offset, size)
+        # A beginning is not yet the end.
+        while len(content) < size and (
+            rest := self._system.read_at(fd, offset + len(content), size - len(content))
+        ):
+            content += rest
+        return content
 
     def close_file(self, fd: int) -> None:
         """Close what was opened."""

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
+from typing import Generic, Protocol, TypeVar
 
 import attrs
 import trio
@@ -23,11 +24,15 @@ from .history import gap_refused
 from .interface import Extent, Records, Recovered, Write
 from .log import Bounds, Log
 from .patience import PatientSystem, is_want_of_room
-from .reading import RecordReading
+from .reading import SnapshotReading
 from .record import Identity
 from .recovery import recover
 
 __all__ = ["FileStore"]
+
+S = TypeVar("S")
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 # A disk that hangs longer than this must not keep the program from ending.
 _JOIN_TIMEOUT = 10.0
@@ -232,14 +237,26 @@ class FileStore:
         """What can be read back. It may be overtaken at any time."""
         return Extent() if self._log is None else self._log.extent
 
-    def read_records(self, after: int, upto: int) -> _RecordReading:
-        """Read the transactions with ``after < zxid <= upto``, which are durable.
-
-        Each step is done in a thread.
-        """
+    def read_records(self, after: int, upto: int) -> _ThreadReading[Records]:
+        """Read the transactions with ``after < zxid <= upto``, which are durable."""
         assert self._log is not None, "recover first"
         reading = self._log.read_records(after, upto)
-        return _RecordReading(reading, self._path, self._distrust)
+
+        def distrust() -> None:
+            self._distrust(lambda log: log.distrust_segment(reading.segment))
+
+        return _ThreadReading(reading, self._path, distrust)
+
+    def read_snapshot(self, zxid: int) -> _SnapshotThreadReading:
+        """Read a kept snapshot."""
+        assert self._log is not None, "recover first"
+        reading = self._log.read_snapshot(zxid)
+
+        def distrust() -> None:
+            self._distrust(lambda log: log.distrust_snapshot(zxid))
+
+        steps: _ThreadReading[bytes] = _ThreadReading(reading, self._path, distrust)
+        return _SnapshotThreadReading(reading, steps)
 
     def _distrust(self, do: Callable[[Log], None]) -> None:
         self._queue.put(_Distrust(do))
@@ -323,25 +340,38 @@ class _Translated:
             yield from self._pieces
 
 
-@attrs.define(eq=False)
-class _RecordReading:
-    """Reads the log in threads; implements ``Reading``."""
+class _Steps(Protocol[T_co]):
+    """What reads something step by step; see ``reading``."""
 
-    _reading: RecordReading
+    def next(self) -> T_co | None: ...
+
+    def close(self) -> None: ...
+
+
+@attrs.define(eq=False)
+class _ThreadReading(Generic[T]):
+    """Reads in threads, one step in each; implements ``Reading``."""
+
+    _reading: _Steps[T]
     _path: Path
-    _distrust: Callable[[Callable[[Log], None]], None]
+    # Called when what is read is damaged.
+    _distrust: Callable[[], None]
     # Held by the thread that reads, and by who closes the files.
     _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False)
     _closed: bool = attrs.field(default=False, init=False)
 
-    async def next(self) -> Records | None:
-        """See ``Reading``. A thread that a disk holds up is left behind."""
+    async def next(self) -> T | None:
+        """See ``Reading``."""
+        return await self.step(self._reading.next)
+
+    async def step(self, do: Callable[[], S]) -> S:
+        """Do this in a thread; one that a disk holds up is left behind."""
         try:
-            return await trio.to_thread.run_sync(self._step, abandon_on_cancel=True)
+            step = partial(self._step, do)
+            return await trio.to_thread.run_sync(step, abandon_on_cancel=True)
         except StorageError as error:
             if _is_damage(error):
-                number = self._reading.segment
-                self._distrust(lambda log: log.distrust_segment(number))
+                self._distrust()
             raise
 
     def close(self) -> None:
@@ -351,14 +381,40 @@ class _RecordReading:
             self._reading.close()
             self._lock.release()
 
-    def _step(self) -> Records | None:
+    def _step(self, do: Callable[[], S]) -> S:
         try:
             with self._lock, _os_errors_about(self._path):
-                return None if self._closed else self._reading.next()
+                if self._closed:
+                    raise StorageError("nobody reads any more")
+                return do()
         finally:
             # Who closed it did not wait for us.
             if self._closed:
                 self.close()
+
+
+@attrs.define(eq=False)
+class _SnapshotThreadReading:
+    """Implements ``SnapshotReading``."""
+
+    _reading: SnapshotReading
+    _steps: _ThreadReading[bytes]
+
+    async def identify(self) -> tuple[int, bytes]:
+        """See ``SnapshotReading``."""
+        return await self._steps.step(self._reading.identify)
+
+    def begin_at(self, offset: int) -> None:
+        """See ``SnapshotReading``."""
+        self._reading.begin_at(offset)
+
+    async def next(self) -> bytes | None:
+        """See ``Reading``."""
+        return await self._steps.next()
+
+    def close(self) -> None:
+        """See ``Reading``."""
+        self._steps.close()
 
 
 def _is_damage(error: StorageError) -> bool:

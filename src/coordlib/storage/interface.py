@@ -25,6 +25,7 @@ __all__ = [
     "Reading",
     "Records",
     "Recovered",
+    "SnapshotReading",
     "StoredSnapshot",
     "Write",
 ]
@@ -170,6 +171,25 @@ class Reading(Protocol[T_co]):
         ...
 
 
+class SnapshotReading(Reading[bytes], Protocol):
+    """The content of a kept snapshot."""
+
+    async def identify(self) -> tuple[int, bytes]:
+        """Check all of it; return its size, and a digest of sixteen bytes.
+
+        Who holds the same content at the same zxid has the same digest.
+
+        Raises:
+          StorageError: As :meth:`Reading.next`.
+
+        """
+        ...
+
+    def begin_at(self, offset: int) -> None:
+        """Leave out so many bytes at the beginning."""
+        ...
+
+
 class LogStore(Protocol):
     """One member's durable state. Used by one replica at a time."""
 
@@ -253,6 +273,10 @@ class LogStore(Protocol):
 
         The log goes on being written and purged; what was cut is no part of it.
         """
+        ...
+
+    def read_snapshot(self, zxid: int) -> SnapshotReading:
+        """Read a kept snapshot. It may be purged meanwhile."""
         ...
 
     def close(self) -> None:

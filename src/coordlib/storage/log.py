@@ -16,7 +16,7 @@ import attrs
 from .directory import Directory, segment_name, snapshot_name, temporary_name
 from .history import Course, cut_refused
 from .interface import Entry, EntryKind, Extent
-from .reading import CutMark, Layout, RecordReading
+from .reading import CutMark, Layout, RecordReading, SnapshotReading
 from .record import Identity, SegmentHead, encode_record, encode_seal
 from .snapshot import encode_snapshot
 
@@ -338,6 +338,10 @@ class Log:
         They are durable. Any thread may call this and use the result.
         """
         return RecordReading(self._beside, self._identity, self._layout, after, upto)
+
+    def read_snapshot(self, zxid: int) -> SnapshotReading:
+        """Return what reads a kept snapshot. Any thread may call and use this."""
+        return SnapshotReading(self._beside, self._identity, zxid)
 
     def distrust_segment(self, number: int) -> None:
         """Read neither this segment back any more nor those before it."""

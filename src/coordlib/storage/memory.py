@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Sequence
+from hashlib import blake2b
 
 import attrs
 import trio
@@ -19,6 +20,8 @@ from coordlib.ids import format_zxid
 
 from .history import History, cut_refused, gap_refused
 from .interface import EntryKind, Extent, Records, Recovered, StoredSnapshot, Write
+from .reading import DIGEST_SIZE
+from .snapshot import CHUNK_BYTES_MAX
 
 __all__ = ["MemoryDisk", "MemoryStore"]
 
@@ -164,6 +167,18 @@ class MemoryDisk:
         parts = ((self._history.base, size), (newest, 0))
         self.extent = Extent(self._history.base, parts, snapshot)
 
+    def snapshot(self, zxid: int) -> bytes:
+        """Return the content of a kept snapshot.
+
+        Raises:
+          StorageError: It was purged.
+
+        """
+        for kept, pieces in self._snapshots:
+            if kept == zxid:
+                return b"".join(pieces)
+        raise StorageError("the snapshot was purged meanwhile")
+
     def records(self, after: int, upto: int) -> list[tuple[int, bytes]]:
         """Return the transactions with ``after < zxid <= upto``."""
         return self._history.between(after, upto)
@@ -266,6 +281,10 @@ class MemoryStore:
         """Read the transactions with ``after < zxid <= upto``, which are durable."""
         return _RecordReading(self._disk, self, after, upto)
 
+    def read_snapshot(self, zxid: int) -> _SnapshotReading:
+        """Read a kept snapshot."""
+        return _SnapshotReading(self._disk, self, zxid)
+
     async def access(self) -> None:
         """Pass the time of one access.
 
@@ -304,3 +323,37 @@ class _RecordReading:
 
     def close(self) -> None:
         """See ``Reading``."""
+
+
+@attrs.define(eq=False)
+class _SnapshotReading:
+    """Implements ``SnapshotReading``."""
+
+    _disk: MemoryDisk
+    _store: MemoryStore
+    _zxid: int
+    # What is still to be read.
+    _content: bytes = attrs.field(default=b"", init=False)
+    _begins_at: int = attrs.field(default=0, init=False)
+
+    async def identify(self) -> tuple[int, bytes]:
+        """See ``SnapshotReading``."""
+        await self._store.access()
+        self._content = self._disk.snapshot(self._zxid)
+        digest = blake2b(self._content, digest_size=DIGEST_SIZE).digest()
+        return len(self._content), digest
+
+    def begin_at(self, offset: int) -> None:
+        """See ``SnapshotReading``."""
+        self._begins_at = offset
+
+    async def next(self) -> bytes | None:
+        """See ``Reading``."""
+        await self._store.access()
+        content, at = self._content, self._begins_at
+        self._begins_at = at + CHUNK_BYTES_MAX
+        return content[at : self._begins_at] if at < len(content) else None
+
+    def close(self) -> None:
+        """See ``Reading``."""
+        self._content = b""

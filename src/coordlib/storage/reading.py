@@ -1,4 +1,4 @@
-"""Reads the log back while it is being written and purged.
+"""Reads log and snapshots back while they are being written and purged.
 
 For members that are behind. Blocking and for one thread at a time, but not the
 one that writes: what is read is opened at the beginning, so a purge takes names
@@ -9,18 +9,24 @@ believed: checksums and chain are checked as at every start.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
+from hashlib import blake2b
 
 import attrs
 
 from coordlib.errors import CorruptLogError, StorageError
 from coordlib.ids import format_zxid
 
-from .directory import Directory, segment_name
+from .directory import Directory, segment_name, snapshot_name
 from .interface import EntryKind
 from .record import Identity, SegmentHead
 from .scan import SegmentScan
+from .snapshot import read_snapshot
 
-__all__ = ["CutMark", "Layout", "RecordReading"]
+__all__ = ["DIGEST_SIZE", "CutMark", "Layout", "RecordReading", "SnapshotReading"]
+
+DIGEST_SIZE = 16
+"""Bytes of what tells one snapshot's content from another's."""
 
 # What one step reads at most, so that others have their turns.
 _ENTRIES_MAX = 512
@@ -127,7 +133,7 @@ class RecordReading:
         return records
 
     def close(self) -> None:
-        """Let go of the files. Once only, also if nothing was read."""
+        """Let go of the files. Idempotent, also if nothing was read."""
         for _, _, fd in self._files or ():
             self._directory.close_file(fd)
         self._files = []
@@ -189,3 +195,71 @@ class RecordReading:
             raise CorruptLogError(name, 0, reason)
         self._scan = SegmentScan(content, head)
         self._entries = self._scan.entries()
+
+
+@attrs.define(eq=False)
+class SnapshotReading:
+    """The content of a kept snapshot, chunk by chunk."""
+
+    _directory: Directory
+    _identity: Identity
+    _zxid: int
+    _fd: int = attrs.field(default=-1, init=False)
+    # Set by :meth:`begin_at`: what to leave out of what comes.
+    _skip: int = attrs.field(default=0, init=False)
+    _chunks: Iterator[bytes] | None = attrs.field(default=None, init=False)
+
+    def identify(self) -> tuple[int, bytes]:
+        """Read all of it; return the size and the digest of the content.
+
+        The digest is BLAKE2b, and the same at all members that hold the same.
+
+        Raises:
+          CorruptLogError: It is damaged.
+          StorageError: It was purged meanwhile.
+          OSError: The operating system refused.
+
+        """
+        size, digest = 0, blake2b(digest_size=DIGEST_SIZE)
+        for chunk in self._open():
+            size += len(chunk)
+            digest.update(chunk)
+        return size, digest.digest()
+
+    def begin_at(self, offset: int) -> None:
+        """Leave out so many bytes of what :meth:`next` returns."""
+        self._skip = offset
+
+    def next(self) -> bytes | None:
+        """Return the next part of the content, perhaps nothing; ``None`` at the end.
+
+        Raises:
+          CorruptLogError: It is damaged.
+          StorageError: It was purged meanwhile.
+          OSError: The operating system refused.
+
+        """
+        if self._chunks is None:
+            self._chunks = self._open()
+        chunk = next(self._chunks, None)
+        if chunk is not None and self._skip:
+            skipped = min(self._skip, len(chunk))
+            self._skip -= skipped
+            return chunk[skipped:]
+        return chunk
+
+    def close(self) -> None:
+        """Let go of the file. Idempotent."""
+        if self._fd >= 0:
+            self._directory.close_file(self._fd)
+            self._fd = -1
+
+    def _open(self) -> Iterator[bytes]:
+        name = snapshot_name(self._zxid)
+        if self._fd < 0:
+            try:
+                self._fd = self._directory.open_start(name)
+            except FileNotFoundError as error:
+                raise StorageError("the snapshot was purged meanwhile") from error
+        read = partial(self._directory.read_at, self._fd)
+        return read_snapshot(name, self._zxid, read, self._identity)

@@ -166,6 +166,11 @@ MUTANTS: tuple[Mutant, ...] = (
             "committed = core.delivered",
         ),
         (
+            "send a difference from where the log in memory begins",
+            "level = plan.common",
+            "level = max(plan.common, core.history.base)",
+        ),
+        (
             "leave the last transaction out of a difference",
             "missing = core.history.between(level, core.history.last)",
             "missing = core.history.between(level, core.history.last)[:-1]",
@@ -218,13 +223,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "consensus/synchronization.py",
         (
             "synchronise from the learner's end",
-            "common = min(tail, own)",
-            "common = tail",
-        ),
-        (
-            "send a difference from where the log begins",
-            "return Diff(common) if common >= history.base else Snap()",
-            "return Diff(max(common, history.base))",
+            "return min(tail, own)",
+            "return tail",
         ),
     ),
     *_in(

@@ -24,15 +24,18 @@ from coordlib.consensus import (
     Halt,
     History,
     InstallSnapshot,
+    KeepSnapshot,
     LeadKept,
     NewLeader,
     Notification,
     Peer,
     Ping,
+    Proposal,
     Role,
     RoleChanged,
     SaveMetadata,
     Send,
+    SendRecords,
     SendSnapshot,
     Snapshot,
     Truncate,
@@ -40,20 +43,23 @@ from coordlib.consensus import (
 )
 from coordlib.errors import LeadTransferError, ProtocolError
 from coordlib.ids import NO_EPOCH, NO_MEMBER, Epoch, MemberId, Zxid
-from coordlib.replica.driver import encode_metadata, recovered_metadata
+from coordlib.replica.driver import encode_metadata, recovered_metadata, stored_of
+from coordlib.replica.incoming import Incoming
 from coordlib.replica.links import stage
 from coordlib.replica.wire import (
     Body,
     Confirm,
     Forward,
+    SnapshotFrom,
+    SnapshotOffer,
     SnapshotPiece,
     Touch,
     decode_body,
     encode_body,
 )
-from coordlib.storage.interface import Entry, EntryKind, Recovered
+from coordlib.storage.interface import Entry, EntryKind, Extent, Recovered
 from coordlib.transport.interface import DIAL_PAUSE_MAX, DIAL_PAUSE_MIN
-from coordlib.tree import DataTree, capture, encode_snapshot, restore
+from coordlib.tree import DataTree, restore
 
 from .clock import Clock
 from .kernel import SECOND, Crashed, Kernel
@@ -63,6 +69,7 @@ from .profile import Profile
 from .reign import Reign
 from .service import Service
 from .store import Store
+from .streams import Streams
 from .workers import Ticket
 
 __all__ = ["Process"]
@@ -112,7 +119,12 @@ class Process:
     # Ends this process; the world's.
     die: Callable[[str], None] = attrs.field(kw_only=True)
     links: dict[int, End] = attrs.field(factory=dict, init=False)
-    _incoming: dict[int, bytearray] = attrs.field(factory=dict, init=False)
+    streams: Streams = attrs.field(init=False)
+    # What is received of a snapshot, over which link, and whether it is decoded.
+    _incoming: Incoming = attrs.field(factory=Incoming, init=False)
+    _offered_by: int = attrs.field(default=0, init=False)
+    _staging: int = attrs.field(default=0, init=False)
+    _extent: Extent | None = attrs.field(default=None, init=False)
     _last_link: int = attrs.field(default=0, init=False)
     durable_io: int = attrs.field(default=0, init=False)
     last_io: int = attrs.field(default=0, init=False)
@@ -134,6 +146,7 @@ class Process:
         if recovered.snapshot is not None:
             restore(self.tree, b"".join(recovered.snapshot.pieces))
         self.store = open_store(self)
+        self.streams = Streams(self)
         self.service = Service(self)
         self.reign = Reign(self)
         last = recovered.records[-1][0] if recovered.records else recovered.base
@@ -147,6 +160,7 @@ class Process:
             founding_id=self.incarnation,
             settings=self.profile.settings,
         )
+        self._look_at_store()
         self.position = self.oracles.restored(self, "recovered")
         if self.kernel.oddly("process.ends-at-start", 0.1):
             self.kernel.after(0, self, partial(self._end_oddly, "at its start"))
@@ -215,6 +229,7 @@ class Process:
         self._last_link += 1
         end.number = self._last_link
         self.links[end.number] = end
+        self._look_at_store()
         self.peer.link_up(end.number, end.other.user.member, self.clock.now())
         self.carry_out()
         if older is not None and older.is_open:
@@ -245,7 +260,7 @@ class Process:
     def _forget(self, end: End) -> None:
         if self.links.pop(end.number, None) is None:
             return
-        self._incoming.pop(end.number, None)
+        self.streams.forget(end.number)
         other = end.other.user.member
         self.peer.link_down(end.number, self.clock.now())
         self.carry_out()
@@ -260,8 +275,12 @@ class Process:
         if self.kernel.timeline is not None:
             self.kernel.say(f"{end.other.user.member}->{self.member} {body}")
         self.reign.hear(end.number, body)
-        if isinstance(body, SnapshotPiece):
-            self._receive_piece(end, body)
+        if end.number == self._staging and not isinstance(body, Ping):
+            raise ProtocolError("it goes on before its snapshot was taken")
+        if isinstance(body, SnapshotOffer | SnapshotPiece):
+            self._receive_snapshot(end, body)
+        elif isinstance(body, SnapshotFrom):
+            self.streams.answered(end, body)
         elif isinstance(body, Forward | Touch | Confirm):
             self.service.hear(end, body)
         else:
@@ -269,24 +288,50 @@ class Process:
             self.carry_out()
             self.reign.check_commit(self.durable_io)
 
-    def _receive_piece(self, end: End, piece: SnapshotPiece) -> None:
+    def _receive_snapshot(self, end: End, body: SnapshotOffer | SnapshotPiece) -> None:
         self.peer.heard(end.number, self.clock.now())
-        whole = self._incoming.setdefault(end.number, bytearray())
-        if piece.offset != len(whole):
-            raise ProtocolError("a gap between the pieces of a snapshot")
-        whole += piece.part
-        if len(whole) == piece.size:
-            del self._incoming[end.number]
-            snapshot = Snapshot(piece.zxid, bytes(whole))
-            self._staged = stage(snapshot)
-            self.peer.receive(end.number, (snapshot,), self.clock.now())
-            self.carry_out()
+        if isinstance(body, SnapshotOffer):
+            if self.peer.statistics().leader != end.other.user.member:
+                return
+            self._offered_by = end.number
+            offset = self._incoming.offered(body)
+            if offset < body.size:
+                self.say(end, SnapshotFrom(body.zxid, offset))
+        elif end.number == self._offered_by:
+            self._incoming.take(body)
+        else:
+            return
+        snapshot = self._incoming.complete()
+        if snapshot is not None:
+            self._staging = end.number
+            delay = 300_000 if self.kernel.oddly("snapshot.slow-decoding") else 0
+            self.kernel.after(delay, self, partial(self._taken, end, snapshot))
+
+    def _taken(self, end: End, snapshot: Snapshot) -> None:
+        if end.number not in self.links:
+            return
+        self._staging = 0
+        self._staged = stage(snapshot)
+        self.peer.receive(end.number, (snapshot,), self.clock.now())
+        self.carry_out()
+        self._staged = None
+        if self._incoming.is_empty:
+            self.say(end, SnapshotFrom(snapshot.zxid, len(snapshot.body)))
+
+    def cannot_send(self, end: End, error: Exception) -> None:
+        """Cut a link over which something from the disk cannot be sent."""
+        if self.kernel.timeline is not None:
+            self.kernel.say(f"member {self.member} cannot send: {error}")
+        self.network.close(end)
+        self._forget(end)
 
     # --- disk and time ---
 
     def persisted(self, io: int) -> None:
         """See ``StoreUser``."""
         self.durable_io = io
+        self._look_at_store()
+        self.streams.persisted()
         while self._gated and self._gated[0].after <= io:
             self._send(self._gated.popleft())
         self.peer.persisted(io, self.clock.now())
@@ -314,6 +359,13 @@ class Process:
     def snapshot_saved(self) -> None:
         """See ``StoreUser``."""
         self.service.saving = False
+        self._look_at_store()
+
+    def _look_at_store(self) -> None:
+        extent = self.store.log.extent
+        if extent is not self._extent:
+            self._extent = extent
+            self.peer.stored(stored_of(extent))
 
     def _set_timer(self) -> None:
         at = max(self.kernel.now + 1, self.clock.when(self.peer.next_deadline()))
@@ -358,7 +410,14 @@ class Process:
         self.carry_out()
 
     def say(self, end: End, body: Body) -> None:
-        """Send one thing over one link."""
+        """Send one thing over one link, behind what is under way."""
+        self.streams.send(end, encode_body(body) if self.profile.wire else body)
+
+    def put(self, end: End, body: Body) -> None:
+        """Send a part of what is under way."""
+        if isinstance(body, Proposal):
+            transactions = enumerate(body.payloads, body.first)
+            self.oracles.appended(self, [(Zxid(z), p) for z, p in transactions])
         self.network.send(end, encode_body(body) if self.profile.wire else body)
 
     # --- effects ---
@@ -418,10 +477,13 @@ class Process:
                 self._write(io, [(EntryKind.META, 0, encode_metadata(metadata))])
             case InstallSnapshot(io, zxid, body):
                 self._install()
+                self._incoming.forget()
                 self.reign.log(io, zxid)
                 self._write(io, [(EntryKind.BASE, zxid, body)])
-            case SendSnapshot(link, zxid):
-                self._send_snapshot(link, zxid)
+            case SendSnapshot() | SendRecords():
+                self._stream(effect)
+            case KeepSnapshot():
+                self.service.keep_snapshot()
             case RoleChanged():
                 self._change_role(effect)
             case LeadKept():
@@ -447,7 +509,7 @@ class Process:
         for number in effect.links:
             end = self.links.get(number)
             if end is not None:
-                self.network.send(end, frame)
+                self.streams.send(end, frame, urgent=isinstance(message, Ping))
 
     def _exaggerated(self, message: Notification, vote: Vote) -> Notification:
         """Mislead the election now and then: discovery has to make up for it."""
@@ -473,24 +535,22 @@ class Process:
         self.position = self.oracles.restored(self, "was sent")
         self.service.installed()
 
-    def _send_snapshot(self, link: int, zxid: Zxid) -> None:
-        end = self.links.get(link)
-        if end is None:
-            return
-        assert self.tree.zxid == zxid, "a snapshot of another zxid"
-        body = encode_snapshot(capture(self.tree))
-        self.oracles.captured(self.tree)
-        self._plans[link] = "snap"
-        step = self.profile.piece_bytes
-        if self.kernel.oddly("snapshot.tiny-pieces"):
-            step = 17
-        for offset in range(0, len(body), step):
-            part = body[offset : offset + step]
-            self.say(end, SnapshotPiece(zxid, len(body), offset, part))
+    def _stream(self, effect: SendSnapshot | SendRecords) -> None:
+        end = self.links.get(effect.link)
+        if end is not None:
+            if isinstance(effect, SendSnapshot):
+                self._plans[effect.link] = "snap"
+            elif self._plans.get(effect.link) != "snap":
+                self.kernel.mark("sync.diff-from-disk")
+            self.streams.begin(end, effect)
 
     def _change_role(self, change: RoleChanged) -> None:
         self.role = change
         self._refused.clear()
+        if change.role is not Role.LEADING:
+            for end in self.streams.links():
+                self.network.close(end)
+                self._forget(end)
         if self.kernel.timeline is not None:
             self.kernel.say(f"member {self.member} is {change}")
         self.oracles.role_changed(self, change)
@@ -514,6 +574,7 @@ _RARE: dict[type[Effect], str] = {
     Cut: "cut",
     SaveMetadata: "save",
     InstallSnapshot: "install",
+    SendRecords: "send-records",
     SendSnapshot: "send-snapshot",
     RoleChanged: "role-change",
     Close: "close",

@@ -472,6 +472,11 @@ class Service:
 
     # --- own snapshots ---
 
+    def keep_snapshot(self) -> None:
+        """Save a snapshot now, unless one is being made."""
+        if not self.saving:
+            self._begin_snapshot()
+
     def _begin_snapshot(self) -> None:
         process = self.process
         self.saving = True

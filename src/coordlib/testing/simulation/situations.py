@@ -15,16 +15,21 @@ _EFFECTS = (
     "Cut",
     "Deliver",
     "InstallSnapshot",
+    "KeepSnapshot",
     "RoleChanged",
     "SaveMetadata",
     "Send",
+    "SendRecords",
     "SendSnapshot",
 )
 
 SITUATIONS = frozenset(
     (
         # How learners were brought level, and epochs began and ended.
+        "sync.damage-found",
         "sync.diff",
+        "sync.diff-from-disk",
+        "sync.purged-while-sending",
         "sync.trunc",
         "sync.snap",
         "epoch.established",
@@ -77,6 +82,7 @@ SITUATIONS = frozenset(
         "wiped.synchronised",
         "damaged.repaired",
         "damaged.restored",
+        "snapshot.resumed",
         "snapshot.saved",
         "snapshot.while-the-tree-changed",
         # Links.
@@ -84,6 +90,8 @@ SITUATIONS = frozenset(
         "link.many-frames-held-back",
         "link.replaced",
         "link.reset-by-nobody",
+        "closed.left-while-brought-level",
+        "closed.no-good-snapshot",
         "closed.own-disk-stalls",
         "closed.silent-leader",
         "closed.silent-learner",

@@ -76,6 +76,7 @@ class Store:
 
     Attributes:
       latency: Microseconds that the next batch will take.
+      log: What is written, and read back.
 
     """
 
@@ -84,7 +85,7 @@ class Store:
     latency: Callable[[], int]
     _user: StoreUser
     _random: Random
-    _log: Log
+    log: Log
     _queue: list[tuple[int, list[Entry]]] = attrs.field(factory=list, init=False)
     # What the disk is busy with.
     _batch: list[tuple[int, list[Entry]]] = attrs.field(factory=list, init=False)
@@ -131,7 +132,7 @@ class Store:
 
     def _stage(self, staged: _Staged) -> None:
         try:
-            self._log.stage_snapshot(staged.zxid, staged.pieces)
+            self.log.stage_snapshot(staged.zxid, staged.pieces)
         except OSError as error:
             if not is_want_of_room(error):
                 self._fail(error)
@@ -195,7 +196,7 @@ class Store:
         if written:
             self._user.persisted(written)
         if self._staged is not None and self._staged.is_aside:
-            self._log.publish_snapshot(self._staged.zxid)
+            self.log.publish_snapshot(self._staged.zxid)
             self._staged = None
             self._user.snapshot_saved()
 
@@ -205,10 +206,10 @@ class Store:
 
     def _carry_out(self, batch: list[tuple[int, list[Entry]]]) -> None:
         for _, entries in batch:
-            self._log.append(entries)
-        self._log.flush()
+            self.log.append(entries)
+        self.log.flush()
         if batch and self.kernel.oddly("disk.early-roll", 0.05):
-            self._log.roll()
+            self.log.roll()
 
     def crash(self) -> list[str]:
         """End the process in the middle of what its disk is busy with.
@@ -227,10 +228,10 @@ class Store:
             doing.append("publishing" if is_aside else "staging")
         try:
             if self._staged is not None and not self._staged.is_aside:
-                self._log.stage_snapshot(self._staged.zxid, self._staged.pieces)
+                self.log.stage_snapshot(self._staged.zxid, self._staged.pieces)
             self._carry_out(self._batch)
             if self._staged is not None and self._staged.is_aside:
-                self._log.publish_snapshot(self._staged.zxid)
+                self.log.publish_snapshot(self._staged.zxid)
         except (PowerCut, OSError):
             pass
         self.disk.end_of_program()
