@@ -8,11 +8,18 @@ from types import ModuleType
 import pytest
 
 import coordlib
+import coordlib.command
 import coordlib.errors
 import coordlib.recipes
 import coordlib.testing
 
-MODULES = [coordlib, coordlib.errors, coordlib.recipes, coordlib.testing]
+MODULES = [
+    coordlib,
+    coordlib.command,
+    coordlib.errors,
+    coordlib.recipes,
+    coordlib.testing,
+]
 
 
 def exported(module: ModuleType) -> list[str]:

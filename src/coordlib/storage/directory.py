@@ -140,9 +140,11 @@ class System(Protocol):
 class _OS:
     """The operating system itself."""
 
+    _flags: int = os.O_NONBLOCK
+
     def open(self, name: str, flags: int, *, dir_fd: int) -> int:
         # A pipe under one of our names must not let us wait for its other end.
-        fd = os.open(name, flags | os.O_NONBLOCK, mode=0o600, dir_fd=dir_fd)
+        fd = os.open(name, flags | self._flags, mode=0o600, dir_fd=dir_fd)
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             os.close(fd)
             raise OSError(errno.EINVAL, "not a regular file", name)
@@ -249,6 +251,23 @@ class Directory:
     def through(self, system: System) -> Directory:
         """Return the same directory, locked once, used by another ``System``."""
         return attrs.evolve(self, system=system)
+
+    @staticmethod
+    def look(path: Path) -> Directory:
+        """Open a directory only to read it: no lock is taken, and none minded.
+
+        A replica may be writing to it. What it has not synced may show, files
+        that were listed may be gone, and the end of the log may look torn.
+
+        Raises:
+          OSError: There is no such directory, or it is a symbolic link.
+
+        """
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | _FLAGS)
+        # Only for its own files one may leave the times of access alone.
+        is_own = os.geteuid() in (0, os.fstat(fd).st_uid)
+        flags = os.O_NOATIME if is_own and hasattr(os, "O_NOATIME") else 0
+        return Directory(path, fd, -1, _OS(os.O_NONBLOCK | flags))
 
     def contents(self) -> Contents:
         """List our files; other names are left alone."""
@@ -411,9 +430,10 @@ class Directory:
 
     def close(self) -> None:
         """Release the lock. Once only."""
-        # Closing alone would leave it to a forked child that still has the file.
-        fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
-        os.close(self._lock_fd)
+        if self._lock_fd >= 0:
+            # Closing alone would leave it to a forked child that still has the file.
+            fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
+            os.close(self._lock_fd)
         os.close(self._fd)
 
 

@@ -127,14 +127,15 @@ class Course:
           StorageError: It does not come after the last one.
 
         """
-        last = self.last
-        if zxid <= last:
-            raise order_refused(zxid, last)
-        if zxid == last + 1 and self._lasts:
-            self._lasts[-1] = zxid
-        else:
-            self._firsts.append(zxid)
-            self._lasts.append(zxid)
+        lasts = self._lasts
+        # Nearly always: every record of a log comes along here.
+        if lasts and zxid == lasts[-1] + 1:
+            lasts[-1] = zxid
+            return
+        if zxid <= self.last:
+            raise order_refused(zxid, self.last)
+        self._firsts.append(zxid)
+        lasts.append(zxid)
 
     def cut(self, zxid: int) -> None:
         """Forget what lies beyond ``zxid``."""
@@ -143,6 +144,12 @@ class Course:
         if runs:
             self._lasts[-1] = min(self._lasts[-1], zxid)
         self.base = min(self.base, zxid)
+
+    def join(self, following: Course) -> None:
+        """Go on as ``following`` did, which began where this one is."""
+        self.cut(following.base)
+        self._firsts += following._firsts
+        self._lasts += following._lasts
 
     def holds(self, zxid: int) -> bool:
         """Tell whether the history passes through ``zxid``."""

@@ -43,6 +43,7 @@ from .seal import encode_seal_body
 __all__ = [
     "CHAIN_START",
     "CHECKED_RECORD",
+    "PREFIX_SIZE",
     "RECORD",
     "RECORD_HEAD_SIZE",
     "RECORD_MAGIC",
@@ -60,6 +61,7 @@ CHAIN_START = bytes(8)
 
 _VERSION = 1
 _PREFIX = struct.Struct(">8sHH16s")
+PREFIX_SIZE = _PREFIX.size
 _SEGMENT_MAGIC = b"coordlog"
 _SEGMENT = struct.Struct(">QQ8sI")
 _CRC = struct.Struct(">I")
@@ -83,16 +85,34 @@ class Identity:
 
     Attributes:
       member: The member's id.
-      name: The name of its ensemble.
+      name: The name of its ensemble; of files that are merely looked at, what is
+        known of it.
+      digest: The hash of the name, which is all that files tell of it.
 
     """
 
     member: int
-    name: str
+    name: str = attrs.field(eq=False)
+    digest: bytes = attrs.field(kw_only=True)
+
+    @digest.default
+    def _digest_of_name(self) -> bytes:
+        return blake2b(self.name.encode(), digest_size=16).digest()
+
+    @staticmethod
+    def named_in(prefix: bytes) -> Identity:
+        """Return whose the file is that begins with ``prefix``, unchecked.
+
+        For those who only look; of a file too short to tell, the rest counts as
+        zeros.
+        """
+        prefix = prefix[:PREFIX_SIZE].ljust(PREFIX_SIZE, b"\0")
+        _, _, member, digest = _PREFIX.unpack(prefix)
+        return Identity(member, f"(hash {digest.hex()})", digest=digest)
 
     def prefix(self, magic: bytes) -> bytes:
         """Return what a file of the kind ``magic`` begins with."""
-        return _PREFIX.pack(magic, _VERSION, self.member, self._digest())
+        return _PREFIX.pack(magic, _VERSION, self.member, self.digest)
 
     def check(self, file: str, prefix: bytes) -> None:
         """Check that the file beginning with ``prefix`` is ours.
@@ -102,15 +122,12 @@ class Identity:
 
         """
         _, _, member, digest = _PREFIX.unpack_from(prefix)
-        if (member, digest) != (self.member, self._digest()):
+        if (member, digest) != (self.member, self.digest):
             raise ForeignStorageError(
                 f"{file} belongs to member {member} of an ensemble whose name has "
                 f"the hash {digest.hex()}; expected member {self.member} of "
-                f"{self.name!r}, hash {self._digest().hex()}"
+                f"{self.name!r}, hash {self.digest.hex()}"
             )
-
-    def _digest(self) -> bytes:
-        return blake2b(self.name.encode(), digest_size=16).digest()
 
 
 def reader_of(file: str, prefix: bytes, readers: Mapping[int, _Reader]) -> _Reader:

@@ -1,0 +1,11 @@
+"""The ``coordlib`` command: what operators do with data directories.
+
+* ``main``: the arguments, and every error as one line
+* ``survey``: reads a whole directory, without a lock, and judges it
+* ``verify``, ``dump``: what is in it
+* ``terminal``: lines and progress
+"""
+
+from .main import main
+
+__all__ = ["main"]

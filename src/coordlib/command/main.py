@@ -1,0 +1,114 @@
+"""The arguments of the ``coordlib`` command, and its errors as one line each.
+
+Exit codes: 0 for good, 1 for damage, 2 for what could not be done at all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from coordlib.errors import CoordError, CorruptLogError
+from coordlib.ids import make_zxid
+
+from .dump import Selection, dump
+from .terminal import note
+from .verify import verify
+
+__all__ = ["main"]
+
+_DAMAGED = 1
+_FAILED = 2
+_INTERRUPTED = 130
+
+_ZXID = re.compile(r"(\d{1,10}):(\d{1,10})|0x([0-9a-f]{1,16})")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code.
+
+    Args:
+      arguments: Those after the command's name; the process's own by default.
+
+    Raises:
+      SystemExit: The arguments are wrong, or ask for help.
+
+    """
+    chosen = _parser().parse_args(arguments)
+    run: Callable[[argparse.Namespace], int] = chosen.run
+    try:
+        code = run(chosen)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        note("coordlib: interrupted")
+        return _INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read has had enough; nor must the flush at exit complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except CorruptLogError as error:
+        note(f"coordlib: {error}")
+        return _DAMAGED
+    except OSError as error:
+        about = f"{error.filename}: " if error.filename is not None else ""
+        note(f"coordlib: {about}{error.strerror or error}")
+        return _FAILED
+    except CoordError as error:
+        note(f"coordlib: {error}")
+        return _FAILED
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="coordlib", description="Looks after the data directories of coordlib."
+    )
+    groups = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_log(groups.add_parser("log", help="verify or dump a log"))
+    return parser
+
+
+def _add_log(group: argparse.ArgumentParser) -> None:
+    verbs = group.add_subparsers(required=True, metavar="VERB")
+
+    check = verbs.add_parser(
+        "verify", help="read every byte; exit code 1 if any is damaged"
+    )
+    _add_directory(check)
+    check.set_defaults(run=lambda chosen: verify(chosen.dir))
+
+    show = verbs.add_parser("dump", help="show the records of the log, one in a line")
+    _add_directory(show)
+    show.add_argument("--from", dest="first", type=_zxid, metavar="ZXID", default=0)
+    show.add_argument("--to", dest="last", type=_zxid, metavar="ZXID")
+    show.add_argument("--json", action="store_true", help="a JSON object for each")
+    show.add_argument(
+        "--data", action="store_true", help="data of znodes and secrets, too"
+    )
+    show.set_defaults(
+        run=lambda chosen: dump(
+            chosen.dir,
+            Selection(chosen.first, chosen.last),
+            as_json=chosen.json,
+            with_data=chosen.data,
+        )
+    )
+
+
+def _add_directory(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("dir", type=Path, metavar="DIR", help="the data directory")
+
+
+def _zxid(text: str) -> int:
+    """Return the zxid that ``epoch:counter`` or a hexadecimal number stands for."""
+    match = _ZXID.fullmatch(text)
+    if match is None:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no zxid, such as 3:17 or 0x300000011"
+        )
+    epoch, counter, number = match.groups()
+    return make_zxid(int(epoch), int(counter)) if number is None else int(number, 16)
