@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test bench torture bitflips crashes simulate mutants conformance record lint fix floors clean
+.PHONY: demo test bench torture bitflips crashes ioerrors simulate mutants conformance record lint fix floors clean
 
 demo: $(VENV)/.runtime
 	$(BIN)/python examples/worker_pool.py
@@ -29,6 +29,11 @@ torture: $(VENV)/.dev
 # a sample.
 bitflips: $(VENV)/.dev
 	BITFLIPS=all $(BIN)/pytest -q tests/storage/test_bit_flips.py
+
+# Under a minute: every call of the store's work fails in every way; `make test` has
+# a sample.
+ioerrors: $(VENV)/.dev
+	IO_ERRORS=all $(BIN)/pytest -q tests/storage/test_every_error.py
 
 # A million crashes, in some three minutes; `make test` has twenty thousand.
 crashes: $(VENV)/.dev

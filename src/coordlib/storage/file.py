@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
@@ -267,7 +267,9 @@ class FileStore:
             # A hanging disk: the directory is in use until the process ends.
             return
         if self._log is not None and self._directory is not None:
-            self._log.close()
+            # What counts is synced already.
+            with suppress(OSError):
+                self._log.close()
             self._directory.close()
         self._log = self._directory = None
 

@@ -121,7 +121,9 @@ class Log:
     def close(self) -> None:
         """Release the segment's descriptor; what is pending is lost."""
         if self._fd >= 0:
-            self._directory.close_file(self._fd)
+            # Even if it fails the descriptor is gone, and soon somebody else's.
+            fd, self._fd = self._fd, -1
+            self._directory.close_file(fd)
 
     def append(self, entries: list[Entry]) -> None:
         """Take over the entries of one write; durable after :meth:`flush`.
@@ -199,8 +201,7 @@ class Log:
         if self._at.size == self._at.head_size:
             return
         number, _ = self._at.segments[-1]
-        self._directory.close_file(self._fd)
-        self._fd = -1
+        self.close()
         self._at.sizes.append(self._at.size)
         self._begin_segment(number + 1)
         self._survey()
