@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test bench torture bitflips crashes ioerrors simulate mutants conformance record lint fix floors clean
+.PHONY: demo test bench torture torture-disk bitflips crashes ioerrors simulate mutants conformance record lint fix floors clean
 
 demo: $(VENV)/.runtime
 	$(BIN)/python examples/worker_pool.py
@@ -24,6 +24,11 @@ bench: $(VENV)/.dev
 # By hand: real processes killed and frozen for some minutes.
 torture: $(VENV)/.dev
 	$(BIN)/python tests/processes/torture.py
+
+# By hand, some minutes, with Debian's package strace: a real process is killed, or
+# refused, at every write, sync and rename.
+torture-disk: $(VENV)/.dev
+	$(BIN)/python tests/processes/torture_disk.py
 
 # Some minutes: every bit and every length of a small data directory; `make test` has
 # a sample.

@@ -16,41 +16,26 @@ import attrs
 import pytest
 
 from coordlib.storage.directory import Directory
-from coordlib.storage.history import History
-from coordlib.storage.interface import Entry, EntryKind, Recovered
+from coordlib.storage.interface import Entry, Recovered
 from coordlib.storage.log import Bounds, Log
-from coordlib.storage.record import Identity
 from coordlib.storage.recovery import recover
 from storage.fake_system import FakeSystem, Image, do_nothing, write_image
+from storage.script import (
+    IDENTITY,
+    Step,
+    base,
+    body,
+    cut,
+    is_state,
+    meta,
+    states_of,
+    transactions,
+)
 from storage.stored import in_memory
 
-IDENTITY = Identity(member=1, name="test")
 # A few records fill a segment.
 BOUNDS = Bounds(segment_bytes_max=250, snapshots_kept=2)
 
-
-def body(zxid: int) -> bytes:
-    return b"state at %d" % zxid
-
-
-def transactions(*zxids: int) -> list[Entry]:
-    return [(EntryKind.TRANSACTION, zxid, b"t%d" % zxid) for zxid in zxids]
-
-
-def meta(blob: bytes) -> Entry:
-    return (EntryKind.META, 0, blob)
-
-
-def cut(zxid: int) -> Entry:
-    return (EntryKind.CUT, zxid, b"")
-
-
-def base(zxid: int) -> Entry:
-    return (EntryKind.BASE, zxid, body(zxid))
-
-
-Step = list[Entry] | int | None
-"""A batch of entries; or a snapshot at a zxid; or None, a restart."""
 
 SCRIPTS: dict[str, list[Step]] = {
     "segments fill up": [
@@ -105,31 +90,6 @@ SCRIPTS: dict[str, list[Step]] = {
         [base(40), *transactions(41)],
     ],
 }
-
-
-def states_of(script: list[Step]) -> list[History]:
-    """Return what the history amounts to after each entry."""
-    state = History()
-    states = [History()]
-    for step in script:
-        for entry in step if isinstance(step, list) else []:
-            state.apply(*entry)
-            states.append(History(state.meta, state.base, state.records.copy()))
-    return states
-
-
-def is_state(recovered: Recovered, state: History) -> bool:
-    """Tell whether ``recovered``, which may be purged, is ``state``."""
-    if recovered.meta != state.meta or not state.holds(recovered.base):
-        return False
-    if recovered.records != [r for r in state.records if r[0] > recovered.base]:
-        return False
-    if recovered.snapshot is None:
-        return recovered.base == 0
-    zxid = recovered.snapshot.zxid
-    if zxid < recovered.base or not state.holds(zxid):
-        return False
-    return b"".join(recovered.snapshot.pieces) == body(zxid)
 
 
 @attrs.define

@@ -20,14 +20,8 @@ from coordlib.storage.recovery import recover
 from storage.fake_system import Image
 from storage.memory_disk import disk_of, recover_disk
 from storage.recorder import Recorder
-from storage.test_crash_images import (
-    IDENTITY,
-    Step,
-    body,
-    is_state,
-    random_script,
-    states_of,
-)
+from storage.script import IDENTITY, Step, body, is_state, states_of
+from storage.test_crash_images import random_script
 
 # Some 400 crashes each; more by ``make crashes``.
 SEEDS = int(os.environ.get("CRASH_SEEDS", "60"))

@@ -20,26 +20,13 @@ import trio
 
 from coordlib.errors import StorageError
 from coordlib.storage import patience
-from coordlib.storage.directory import System
-from coordlib.storage.file import FileStore
-from coordlib.storage.interface import EntryKind, Write
-from coordlib.storage.record import Identity
+from coordlib.storage.interface import EntryKind
 from coordlib.testing.simulation.disk import Disk
 from storage.memory_disk import recover_disk
-from storage.test_crash_images import (
-    Step,
-    base,
-    body,
-    cut,
-    is_state,
-    meta,
-    states_of,
-    transactions,
-)
+from storage.player import SCRIPT, Player
+from storage.script import IDENTITY, is_state, states_of
 
 T = TypeVar("T")
-
-IDENTITY = Identity(member=1, name="test")
 
 # One call in so many; `make ioerrors` does all.
 EACH = 1 if os.environ.get("IO_ERRORS") == "all" else 16
@@ -47,25 +34,6 @@ EACH = 1 if os.environ.get("IO_ERRORS") == "all" else 16
 # What may be waited for, in the calls that may be made again.
 WANTS = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE}
 PATIENT = {"open", "write", "rename", "unlink"}
-
-SCRIPT: list[Step] = [
-    [meta(b"m1"), *transactions(1, 2)],
-    *(transactions(zxid) for zxid in range(3, 9)),
-    5,
-    8,
-    transactions(9, 10),
-    10,
-    None,
-    [meta(b"m2"), cut(10), *transactions(17)],
-    17,
-    [*transactions(18), cut(17), *transactions(25)],
-    [*transactions(26), base(30), *transactions(31)],
-    31,
-    None,
-    transactions(32),
-    32,
-    None,
-]
 
 
 @attrs.define(eq=False)
@@ -150,55 +118,6 @@ class Faulty:
 
     def unlink(self, name: str, *, dir_fd: int) -> None:
         self._call("unlink", name, lambda: self.disk.unlink(name, dir_fd=dir_fd))
-
-
-@attrs.define(eq=False)
-class Player:
-    """Plays the script on a store, with what it may rely on."""
-
-    path: Path
-    system: System
-    submitted: int = 0
-    acknowledged: int = 0
-    _durable: trio.Event = attrs.Factory(trio.Event)
-    _entries: list[int] = attrs.Factory(list)
-
-    def on_durable(self, io: int) -> None:
-        self.acknowledged = self._entries[io - 1]
-        self._durable.set()
-
-    async def play(self) -> None:
-        steps = list(SCRIPT)
-        while steps:
-            store = FileStore(
-                self.path,
-                member=1,
-                name="test",
-                segment_bytes_max=300,
-                kept_bytes_max=1200,
-                system=self.system,
-            )
-            self._entries = []
-            try:
-                store.recover()
-                async with trio.open_nursery() as nursery:
-                    await nursery.start(store.run, self.on_durable)
-                    while (step := steps.pop(0)) is not None:
-                        await self.perform(store, step)
-                    nursery.cancel_scope.cancel()
-            finally:
-                store.close()
-
-    async def perform(self, store: FileStore, step: Step) -> None:
-        if isinstance(step, int):
-            await store.save_snapshot(step, [body(step)])
-        elif step is not None:
-            self.submitted += len(step)
-            self._entries.append(self.submitted)
-            store.submit(Write(len(self._entries), step))
-            while self.acknowledged < self.submitted:
-                self._durable = trio.Event()
-                await self._durable.wait()
 
 
 def new_disk() -> Disk:
