@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from random import Random
 
@@ -14,6 +15,7 @@ from coordlib.storage.log import Bounds, Log
 from coordlib.storage.record import Identity
 from coordlib.storage.recovery import recover
 from coordlib.testing.simulation.disk import Disk
+from storage.fake_system import FakeSystem
 from storage.memory_disk import open_disk
 
 IDENTITY = Identity(member=1, name="test")
@@ -162,3 +164,25 @@ def test_nothing_is_removed_for_a_snapshot_that_does_not_read_back(
     assert disk.names.keys() >= before
     recovered = recovered_from(disk)
     assert recovered.records[-1][0] == 100
+
+
+def test_a_thousand_segments_and_snapshots_leave_no_file_behind(
+    tmp_path: Path,
+) -> None:
+    """Nor a descriptor, which would be what runs out first."""
+    directory = Directory.open(tmp_path, FakeSystem())
+    _, position = recover(directory, IDENTITY)
+    log = Log(directory, IDENTITY, Bounds(1, 2), position)
+    log.open()
+    used = set[tuple[int, int]]()
+    for zxid in range(1, 1001):
+        write(log, zxid)
+        save(log, zxid)
+        if zxid % 100 == 0:
+            used.add((len(os.listdir("/dev/fd")), len(os.listdir(tmp_path))))
+    ((_, files),) = used
+    # Two snapshots, the log since the older one, an empty segment, the lock.
+    assert files == 5
+    assert int(max(tmp_path.glob("log.*")).name[4:], 16) > 1000
+    log.close()
+    directory.close()
