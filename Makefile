@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test bench torture torture-disk bitflips crashes ioerrors simulate mutants conformance record lint fix floors clean
+.PHONY: demo test bench bench-million torture torture-disk bitflips crashes ioerrors simulate mutants conformance record lint fix floors clean
 
 demo: $(VENV)/.runtime
 	$(BIN)/python examples/worker_pool.py
@@ -20,6 +20,10 @@ lint: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m tests.benchmarks
+
+# Some minutes: a tree of a million znodes, its start, its stalls, its snapshots.
+bench-million: $(VENV)/.dev
+	$(BIN)/python -m tests.benchmarks --only million
 
 # By hand: real processes killed and frozen for some minutes.
 torture: $(VENV)/.dev

@@ -21,6 +21,7 @@ import trio
 
 from .fleet import open_fleet
 from .measurements import FAILOVER, MEASUREMENTS, Measured, measure_failover
+from .million import MILLION, measure_million
 from .tree import TREE, measure_tree
 from .watches import WATCHES, measure_watches
 
@@ -57,6 +58,9 @@ async def _measure(names: list[str], seconds: float) -> None:
     if WATCHES in names:
         _progress(f"{WATCHES} ...")
         _report(WATCHES, await measure_watches())
+    if MILLION in names:
+        _progress(f"{MILLION} ...")
+        _report(MILLION, await trio.to_thread.run_sync(measure_million, 5 * seconds))
     steady = [name for name in names if name in MEASUREMENTS]
     if steady:
         _progress("starting the processes ...")
@@ -74,8 +78,11 @@ async def _measure(names: list[str], seconds: float) -> None:
 def main() -> None:
     """Measure what the command line asks for."""
     names = [TREE, WATCHES, *MEASUREMENTS, FAILOVER]
+    # Takes minutes, so only by its name.
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks")
-    parser.add_argument("--only", choices=names, help="one measurement instead of all")
+    parser.add_argument(
+        "--only", choices=[*names, MILLION], help="one measurement instead of all"
+    )
     parser.add_argument(
         "--seconds", type=float, default=2.0, help="for each figure (default: 2)"
     )

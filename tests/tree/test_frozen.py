@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 from hypothesis import given, settings, strategies as st
 
@@ -216,3 +218,19 @@ def test_incomplete_snapshot_is_none() -> None:
 
     with pytest.raises(AssertionError):
         captured.pieces()
+
+
+def test_what_is_kept_of_changed_znodes_is_no_work_for_the_garbage_collector() -> None:
+    world = TreeWorld()
+    for number in range(20):
+        world.create(f"/{number}")
+    world.apply(SetAcl("/3", ACLS[0]))
+    expected = restored(encode_snapshot(capture(world.tree)))
+    captured = capture(world.tree)
+    for number in range(20):
+        world.apply(Set(f"/{number}", b"later"))
+    world.apply(Delete("/19"))
+
+    assert len(captured._frozen._kept) == 20
+    assert not any(map(gc.is_tracked, captured._frozen._kept.values()))
+    assert restored(finished(captured)).digest() == expected.digest()

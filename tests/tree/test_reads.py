@@ -6,7 +6,7 @@ import pytest
 
 from coordlib.errors import BadArgumentsError, NoNodeError
 from coordlib.ids import SessionId
-from coordlib.tree import Create, Multi, Set, TreeReader
+from coordlib.tree import Create, Delete, Multi, Set, TreeReader
 from tree_world import TreeWorld
 
 
@@ -159,3 +159,44 @@ def test_children_are_counted_without_a_list(world: TreeWorld) -> None:
     world.create("/a/b")
 
     assert [world.tree.children_number(p) for p in ("/a", "/a/b", "/c")] == [1, 0, 0]
+
+
+def test_stats_are_kept_for_those_read_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("coordlib.tree.data_tree._STATS_MAX", 2)
+    world = TreeWorld()
+    for name in "abc":
+        world.create(f"/{name}")
+    first = world.tree.get("/a")[1]
+    assert world.tree.get("/a")[1] is first
+    world.tree.exists("/b")
+    world.tree.get_acl("/c")
+
+    kept = [path for path, znode in world.tree.znodes().items() if znode.stat]
+    assert kept == ["/b", "/c"]
+    assert world.tree.get("/a")[1] == first
+
+
+def test_a_kept_stat_is_dropped_with_its_znode(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("coordlib.tree.data_tree._STATS_MAX", 1)
+    world = TreeWorld()
+    world.create("/a")
+    world.create("/b")
+    world.tree.get("/a")
+    world.apply(Delete("/a"))
+
+    assert world.tree.get("/b")[1].version == 0
+
+
+def test_the_digest_costs_nothing_until_somebody_asks() -> None:
+    asked, silent = TreeWorld(), TreeWorld()
+    for number in range(9):
+        for world in (asked, silent):
+            world.create(f"/{number}")
+            if number % 3 == 2:
+                world.apply(Delete(f"/{number - 1}"))
+                world.apply(Set(f"/{number}", b"x"))
+        asked.tree.digest()
+
+    assert silent.tree.znode_table()._digests._pending is None
+    assert silent.tree.digest() == asked.tree.digest()
+    assert silent.tree.znode_table()._digests._pending == {}

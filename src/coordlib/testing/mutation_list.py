@@ -280,8 +280,8 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
         (
             "purge what recovery needs",
-            "self._remove_segments(enough[-1])",
-            "self._remove_segments(len(self._at.segments) - 1)",
+            "return enough[-1] if enough else 0",
+            "return len(self._at.segments) - 1",
         ),
     ),
     *_in(

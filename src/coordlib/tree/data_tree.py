@@ -8,6 +8,7 @@ applied the same transactions are equal, and :meth:`DataTree.digest` shows it.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from itertools import takewhile
 from typing import assert_never
@@ -57,6 +58,11 @@ from .znodes import Znode, ZnodeTable
 
 __all__ = ["Applied", "DataTree"]
 
+# Stats kept for readers: enough for what is read all the time. One for each of a
+# million znodes would take 200 MB, and the garbage collector half a second, at
+# one go and again and again, to look at them.
+_STATS_MAX = 1 << 14
+
 # The ensemble itself may do everything.
 _ENSEMBLE = (SUPERUSER,)
 
@@ -98,7 +104,7 @@ class DataTree:
 
     """
 
-    __slots__ = ("_by_path", "_sessions", "_znodes", "zxid")
+    __slots__ = ("_by_path", "_sessions", "_with_stat", "_znodes", "zxid")
 
     def __init__(self) -> None:
         self.zxid = 0
@@ -106,6 +112,8 @@ class DataTree:
         self._znodes = ZnodeTable(self._sessions)
         # The same dict as the table's: one step less on the way of every read.
         self._by_path = self._znodes.by_path
+        # Where a stat is kept, the oldest first; perhaps not any more.
+        self._with_stat: deque[str] = deque()
 
     def apply(self, zxid: int, payload: bytes) -> Applied:
         """Apply one committed transaction.
@@ -145,7 +153,7 @@ class DataTree:
             znode = self._by_path[path]
         except KeyError:
             raise _missing(path) from None
-        return znode.data or b"", znode.stat or znode.keep_stat()
+        return znode.data or b"", znode.stat or self._keep_stat(path, znode)
 
     def get_nullable(self, path: str) -> tuple[bytes | None, Stat]:
         """Return the data of a znode exactly, ``None`` if null, and its stat.
@@ -158,7 +166,7 @@ class DataTree:
 
         """
         znode = self._lookup(path)
-        return znode.data, znode.stat or znode.keep_stat()
+        return znode.data, znode.stat or self._keep_stat(path, znode)
 
     def exists(self, path: str) -> Stat | None:
         """Return the stat of a znode, or ``None`` if there is none.
@@ -171,7 +179,7 @@ class DataTree:
         if znode is None:
             validate_path(path)
             return None
-        return znode.stat or znode.keep_stat()
+        return znode.stat or self._keep_stat(path, znode)
 
     def get_children(self, path: str) -> list[str]:
         """Return the names of a znode's children, in the order of creation.
@@ -237,7 +245,7 @@ class DataTree:
 
         """
         znode = self._lookup(path)
-        return znode.acl, znode.stat or znode.keep_stat()
+        return znode.acl, znode.stat or self._keep_stat(path, znode)
 
     def may(self, session: SessionId, path: str, permission: Permission) -> bool:
         """Tell whether the ACL of the znode at ``path`` lets a session do this.
@@ -340,6 +348,16 @@ class DataTree:
     def become(self, other: DataTree) -> None:
         """Take over the state of ``other``, which must not be used any more."""
         self.replace(other.zxid, other._znodes, other._sessions)
+
+    def _keep_stat(self, path: str, znode: Znode) -> Stat:
+        """Build a znode's stat and keep it for the next reader."""
+        stat = znode.stat = znode.make_stat()
+        self._with_stat.append(path)
+        if len(self._with_stat) > _STATS_MAX:
+            oldest = self._by_path.get(self._with_stat.popleft())
+            if oldest is not None:
+                oldest.stat = None
+        return stat
 
     def _lookup(self, path: str) -> Znode:
         znode = self._by_path.get(path)

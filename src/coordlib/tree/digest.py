@@ -34,44 +34,50 @@ class DigestSum(Generic[_Key, _Item]):
     Args:
       describe: Returns everything of an item that replicas must agree upon, as
         an encodable value.
+      items: The table itself.
 
     """
 
-    __slots__ = ("_describe", "_pending", "_sum")
+    __slots__ = ("_describe", "_items", "_pending", "_sum")
 
-    def __init__(self, describe: Callable[[_Key, _Item], object]) -> None:
+    def __init__(
+        self, describe: Callable[[_Key, _Item], object], items: dict[_Key, _Item]
+    ) -> None:
         self._describe = describe
+        self._items = items
         self._sum = 0
         # Invariant: holds exactly the table's items whose digest is None; so
-        # it cannot outgrow the table.
-        self._pending: dict[_Key, _Item] = {}
+        # it cannot outgrow the table. None until somebody asks, which most
+        # programs never do: then it would be a second table, as large.
+        self._pending: dict[_Key, _Item] | None = None
 
     def add(self, key: _Key, item: _Item) -> None:
         """Count an item, new in the table."""
         item.digest = None
-        self._pending[key] = item
+        if self._pending is not None:
+            self._pending[key] = item
 
     def change(self, key: _Key, item: _Item) -> None:
         """Note that an item has changed, or is about to."""
         if item.digest is not None:
             self._sum -= item.digest
-            item.digest = None
-            self._pending[key] = item
+            self.add(key, item)
 
     def remove(self, key: _Key, item: _Item) -> None:
         """Forget an item that leaves the table."""
-        if item.digest is None:
-            del self._pending[key]
-        else:
+        if item.digest is not None:
             self._sum -= item.digest
+        elif self._pending is not None:
+            del self._pending[key]
 
     def value(self) -> int:
         """Hash what has changed and return the sum, 0 to :data:`DIGEST_MAX`."""
-        for key, item in self._pending.items():
+        pending = self._items if self._pending is None else self._pending
+        for key, item in pending.items():
             content = encoding.encode(self._describe(key, item))
             digest = blake2b(content, digest_size=8).digest()
             item.digest = int.from_bytes(digest, "big")
             self._sum += item.digest
-        self._pending.clear()
+        self._pending = {}
         self._sum &= DIGEST_MAX
         return self._sum

@@ -17,7 +17,10 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from .acl import Acl
+from coordlib import encoding
+
+from . import fields as read
+from .acl import OPEN_ACL_UNSAFE, Acl
 
 if TYPE_CHECKING:
     from .znodes import Znode
@@ -39,7 +42,7 @@ class FrozenZnodes:
 
     """
 
-    __slots__ = ("_by_path", "_kept", "_last", "_root", "_zxid", "count")
+    __slots__ = ("_by_path", "_kept", "_kept_acls", "_last", "_root", "_zxid", "count")
 
     def __init__(self, zxid: int, by_path: dict[str, Znode]) -> None:
         self.count = len(by_path)
@@ -49,9 +52,13 @@ class FrozenZnodes:
         # Czxid and path of the last child that was passed: of the root, of that
         # child, and so on down to where the walk is. Empty when it is over.
         self._last: list[tuple[int, str]] = [(0, "")]
-        # Old rows of what the walk has not passed. Invariant: those of deleted
-        # znodes are in the order of deletion, children before their parent.
-        self._kept: dict[str, Row] = {}
+        # Old rows of what the walk has not passed, without the ACL. Invariant:
+        # those of deleted znodes are in the order of deletion, children before
+        # their parent. Encoded, because there may be as many as znodes: the
+        # garbage collector looks into a list, again and again, but not into bytes.
+        self._kept: dict[str, bytes] = {}
+        # The ACLs of those of them that have another one than the open one.
+        self._kept_acls: dict[str, tuple[Acl, ...]] = {}
 
     def rows(self) -> Iterator[Row]:
         """Return all rows, a parent before its children. Once only.
@@ -63,8 +70,7 @@ class FrozenZnodes:
         # What is kept now is gone from the table. The last one deleted comes
         # first, as its parent can only have gone later.
         while self._kept:
-            _, row = self._kept.popitem()
-            yield row
+            yield self._unkeep(next(reversed(self._kept)))
 
     def changing(self, path: str, znode: Znode) -> None:
         """Note that a znode is about to change."""
@@ -73,7 +79,10 @@ class FrozenZnodes:
             and path not in self._kept
             and not self._has_passed(path)
         ):
-            self._kept[path] = row_of(path, znode)
+            fields, acl = row_of(path, znode)
+            self._kept[path] = encoding.encode(fields)
+            if acl is not OPEN_ACL_UNSAFE:
+                self._kept_acls[path] = acl
 
     def going(self, path: str, znode: Znode) -> None:
         """Note that a znode is about to be deleted."""
@@ -97,7 +106,7 @@ class FrozenZnodes:
                 if znode is None or znode.czxid != created:
                     # Deleted since we looked.
                     continue
-                row = kept.pop(path, None) or row_of(path, znode)
+                row = self._unkeep(path) if path in kept else row_of(path, znode)
                 if znode.children:
                     # Before anything can change: they are not passed.
                     parents.append(path)
@@ -105,6 +114,11 @@ class FrozenZnodes:
                     yield row
                     break
                 yield row
+
+    def _unkeep(self, path: str) -> Row:
+        """Return and forget an old row."""
+        fields = encoding.decode(self._kept.pop(path), canonical=False)
+        return read.items(fields), self._kept_acls.pop(path, OPEN_ACL_UNSAFE)
 
     def _next_children(self, path: str) -> list[tuple[int, str]]:
         parent = self._by_path.get(path)

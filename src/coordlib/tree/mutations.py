@@ -153,7 +153,7 @@ class Mutation:
             reason = f"has ACL version {znode.aversion}, not {operation.version}"
             return Refused(ErrorCode.BAD_VERSION, path, reason)
         self.znodes.set_acl(path, acl, version=_next_version(znode.aversion))
-        return znode.keep_stat()
+        return znode.make_stat()
 
     def _is_over(self, znode: Znode) -> bool:
         """Tell whether a znode without children is one that goes by itself."""
@@ -268,7 +268,7 @@ class Mutation:
         self.events.append(
             TreeEvent(EventType.DATA_CHANGED, path, self.zxid, None, znode.acl)
         )
-        return znode.keep_stat()
+        return znode.make_stat()
 
     def _check(self, operation: Check) -> Refused | None:
         version, czxid = operation.version, operation.czxid

@@ -97,7 +97,7 @@ class SessionTable:
         # the order of zxids.
         self.by_id: dict[SessionId, SessionRecord] = {}
         self._by_nonce: dict[bytes, SessionRecord] = {}
-        self._digests = DigestSum(_describe)
+        self._digests = DigestSum(_describe, self.by_id)
 
     def add(self, record: SessionRecord) -> None:
         """Add a session whose id is above all others and whose nonce is new."""

@@ -101,8 +101,8 @@ class Capture:
           entries_max: At least 1. Each costs some 5 microseconds.
 
         """
-        for kind, entry in islice(self._rest, entries_max):
-            if self._parts[kind].add(entry):
+        for kind, entry, size in islice(self._rest, entries_max):
+            if self._parts[kind].add(entry, size):
                 return True
             entries_max -= 1
         self._has_more = not entries_max
@@ -129,19 +129,23 @@ class Capture:
         """Need the tree no more. Idempotent."""
         self._znodes.thaw(self._frozen)
 
-    def _entries(self) -> Iterator[tuple[int, list[object]]]:
+    def _entries(self) -> Iterator[tuple[int, list[object], int]]:
+        """Return the kind of each entry, the entry and, roughly, its bytes."""
         for *session, identities, last_cxid in self._sessions:
             fields = [identity_fields(identity) for identity in identities]
-            yield SESSIONS, [*session, fields, last_cxid]
+            yield SESSIONS, [*session, fields, last_cxid], _size_of(fields)
         for owner, outcomes in self._outcomes:
             for cxid, (zxid, result) in outcomes:
-                yield OUTCOMES, [owner, cxid, zxid, result_fields(result)]
+                outcome = result_fields(result)
+                yield OUTCOMES, [owner, cxid, zxid, outcome], _size_of(outcome)
         number_of = self._acls.number_of
         for row, acl in self._frozen.rows():
             row.append(0 if acl is OPEN_ACL_UNSAFE else number_of(acl))
-            yield ZNODES, row
+            # Path and data; the rest is short.
+            yield ZNODES, row, _size_of(row[0]) + _size_of(row[1])
         for acl in self._acls.numbers:
-            yield ACLS, entry_fields(acl)
+            entry = entry_fields(acl)
+            yield ACLS, entry, _size_of(entry)
 
 
 def capture(tree: DataTree) -> Capture:
@@ -188,13 +192,11 @@ class _Part:
         self._open: list[list[object]] = []
         self._size = 0
 
-    def add(self, entry: list[object]) -> bool:
+    def add(self, entry: list[object], size: int) -> bool:
         """Add an entry; return whether it completed a piece."""
         self.count += 1
         self._open.append(entry)
-        for field in entry:
-            if isinstance(field, bytes | list):
-                self._size += len(field)
+        self._size += size
         if len(self._open) < _PIECE_ENTRIES_MAX and self._size < _PIECE_BYTES:
             return False
         self._complete()
@@ -209,6 +211,16 @@ class _Part:
     def _complete(self) -> None:
         self._pieces.append(_piece([self._kind, self._open]))
         self._open, self._size = [], 0
+
+
+# Not `str | bytes`, which would be made anew for each znode.
+_SIZED = (str, bytes)
+
+
+def _size_of(value: object) -> int:
+    if isinstance(value, list):
+        return sum(map(_size_of, value))
+    return len(value) if isinstance(value, _SIZED) else 1
 
 
 def _piece(value: object) -> bytes:

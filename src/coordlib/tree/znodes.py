@@ -56,7 +56,8 @@ class Znode:
         one, because most znodes are leaves. The path is the table's own key: a
         name would be one more string.
       acl: Who may do what; one copy for all znodes with the same.
-      stat: What :meth:`keep_stat` built since the last change.
+      stat: What :meth:`make_stat` returns, if a reader wanted it not long ago
+        and nothing has changed since.
       digest: See :class:`~.digest.Digestible`.
 
     """
@@ -75,11 +76,6 @@ class Znode:
     acl: tuple[Acl, ...] = OPEN_ACL_UNSAFE
     stat: Stat | None = None
     digest: int | None = None
-
-    def keep_stat(self) -> Stat:
-        """Build the stat and keep it, for readers."""
-        self.stat = self.make_stat()
-        return self.stat
 
     def make_stat(self) -> Stat:
         """Build the stat."""
@@ -129,7 +125,7 @@ class ZnodeTable:
         self.quotas = Quotas()
         self._sessions = sessions
         self._acls = AclTable()
-        self._digests = DigestSum(_describe)
+        self._digests = DigestSum(_describe, self.by_path)
         # What takes back the changes since begin(); None outside of a multi.
         self._undo: list[Callable[[], None]] | None = None
         # Who needs old rows; None, which is quick to see, when nobody does.
