@@ -67,12 +67,13 @@ def make_peer(
     metadata: Metadata = OLD,
     applied: Zxid = NO_ZXID,
     voters: int = 3,
+    base: Zxid = NO_ZXID,
 ) -> Peer:
     peer = Peer(
         me,
         frozenset(map(MemberId, range(1, voters + 1))),
         metadata=metadata,
-        history=History.recovered(0, [(z, b"%d" % z) for z in log]),
+        history=History.recovered(base, [(z, b"%d" % z) for z in log]),
         applied=applied,
         founding_id=ID,
         settings=Settings(),
@@ -451,3 +452,52 @@ def test_an_observer_does_not_prolong_an_epoch_that_nobody_establishes() -> None
 
     roles = [change.role for change in of(peer.drain(), RoleChanged)]
     assert Role.LOOKING in roles
+
+
+# What each member holds after all of them have imported the same.
+IMPORTED = Metadata(Epoch(4), Epoch(4), ensemble_id=ID, start=Z[5])
+
+
+def importer(me: MemberId, *log: Zxid) -> Peer:
+    return make_peer(me, *log, metadata=IMPORTED, applied=Z[5], base=Z[5])
+
+
+def unseasoned(*, empty: bool) -> FollowerInfo:
+    return FollowerInfo(1, Epoch(4), seasoned=False, empty=empty)
+
+
+def would_be_leader(peer: Peer, *, empty: bool) -> list[Effect]:
+    """Let members 1 and 2, whose disks are not seasoned, follow member 3."""
+    effects: list[Effect] = []
+    for member in (ONE, TWO):
+        peer.link_up(LINK_TO[member], member, 0.0)
+    for member in (ONE, TWO):
+        vote = Vote(
+            seasoned=False, current_epoch=Epoch(4), last_zxid=Z[5], member=member
+        )
+        said = Notification(1, Role.LOOKING, NO_MEMBER, NO_EPOCH, vote)
+        effects += say(peer, member, said)
+    for member in (ONE, TWO):
+        effects += say(peer, member, unseasoned(empty=empty))
+    return effects
+
+
+def test_an_ensemble_is_founded_upon_what_all_its_voters_imported() -> None:
+    effects = would_be_leader(importer(THREE), empty=True)
+
+    assert sent(effects, LeaderInfo)
+
+
+def test_nothing_is_founded_when_some_of_what_was_imported_went_on() -> None:
+    assert not sent(would_be_leader(importer(THREE), empty=False), LeaderInfo)
+    assert not sent(would_be_leader(importer(THREE, Z[6]), empty=True), LeaderInfo)
+
+
+def test_what_was_imported_counts_as_nothing_until_it_goes_on() -> None:
+    for log, empty in ((), True), ((Z[6],), False):
+        peer = importer(ONE, *log)
+        peer.link_up(LINK_TO[THREE], THREE, 0.0)
+
+        ((info, _),) = sent(say(peer, THREE, looking(THREE, Z[9])), FollowerInfo)
+
+        assert (info.seasoned, info.empty) == (False, empty)

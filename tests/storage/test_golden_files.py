@@ -10,9 +10,13 @@ from __future__ import annotations
 from pathlib import Path
 from random import Random
 
+import pytest
+
+from coordlib import encoding
 from coordlib.consensus import Metadata
-from coordlib.ids import Epoch
-from coordlib.replica.driver import decode_metadata
+from coordlib.errors import ProtocolError
+from coordlib.ids import Epoch, Zxid
+from coordlib.replica.driver import decode_metadata, encode_metadata
 from coordlib.storage.directory import Directory
 from coordlib.storage.interface import Entry, EntryKind, Recovered
 from coordlib.storage.log import Bounds, Log
@@ -105,3 +109,22 @@ def test_golden_metadata_are_read() -> None:
         seasoned=True,
         ensemble_id=b"0123456789abcdef",
     )
+
+
+def test_metadata_of_all_lengths_are_read() -> None:
+    whole = Metadata(
+        Epoch(7),
+        Epoch(6),
+        seasoned=True,
+        ensemble_id=b"i" * 16,
+        damaged=True,
+        start=Zxid(9),
+    )
+    fields = [7, 6, True, b"i" * 16, True, 9]
+
+    assert encode_metadata(whole) == encoding.encode(fields)
+    assert decode_metadata(encoding.encode(fields)) == whole
+    assert decode_metadata(encoding.encode(fields[:5])).damaged
+    for wrong in ([7, 6, True], [*fields, 1], [*fields[:5], -1], [*fields[:5], b""]):
+        with pytest.raises(ProtocolError):
+            decode_metadata(encoding.encode(wrong))

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 import attrs
 
-from coordlib.ids import COUNTER_MAX, NO_ZXID, Epoch, MemberId, Zxid
+from coordlib.ids import COUNTER_MAX, Epoch, MemberId, Zxid
 
 from .effects import (
     Append,
@@ -195,8 +195,14 @@ class Core:
 
     @property
     def is_empty(self) -> bool:
-        """Whether the disk holds nothing, and never did as far as it knows."""
-        return self.history.last == NO_ZXID and not self.metadata.damaged
+        """Whether the disk holds nothing, and never did as far as it knows.
+
+        What every member imports before the first start is the ensemble's nothing:
+        the ensemble is founded upon it when all voters have it and no more, and
+        one that is imported later counts for as little as a wiped disk.
+        """
+        metadata = self.metadata
+        return self.history.last == metadata.start and not metadata.damaged
 
     def announce(self, role: Role, leader: MemberId, epoch: Epoch) -> None:
         """Tell everybody, and the driver, what this member does now."""

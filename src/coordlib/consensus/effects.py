@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import attrs
 
-from coordlib.ids import NO_EPOCH, Epoch, MemberId, Zxid
+from coordlib.ids import NO_EPOCH, NO_ZXID, Epoch, MemberId, Zxid
 
 from .history import Transaction
 from .messages import Message, Role
@@ -50,6 +50,8 @@ class Metadata:
       ensemble_id: 16 bytes, or empty while it belongs to none.
       damaged: Whether the disk held something that was set aside as damaged, and
         has not been synchronised since. It may look new, and is not.
+      start: Where the ensemble's history began: the zxid of what every member
+        imported before its first start, else 0.
 
     """
 
@@ -58,6 +60,7 @@ class Metadata:
     seasoned: bool = False
     ensemble_id: bytes = b""
     damaged: bool = False
+    start: Zxid = NO_ZXID
 
 
 @attrs.define

@@ -597,7 +597,10 @@ def decode_metadata(blob: bytes | None) -> Metadata:
             # Before a disk could be damaged and go on.
             return metadata
         case [bool(damaged)]:
+            # Before an ensemble could begin with what was imported.
             return attrs.evolve(metadata, damaged=damaged)
+        case [bool(damaged), int(start)] if start >= 0:
+            return attrs.evolve(metadata, damaged=damaged, start=Zxid(start))
         case _:
             raise ProtocolError("not the metadata of a member")
 
