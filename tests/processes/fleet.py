@@ -22,6 +22,7 @@ from queue import Empty, Queue
 
 import attrs
 
+from coordlib.storage.directory import segment_name
 from coordlib.storage.file import FileStore
 from coordlib.storage.interface import Recovered
 from coordlib.testing import Call, check_history, decode_log
@@ -40,7 +41,12 @@ class Process:
     """One member's process and what it says."""
 
     def __init__(
-        self, member: int, addresses: Mapping[int, str], state: Path, pause: float
+        self,
+        member: int,
+        addresses: Mapping[int, str],
+        state: Path,
+        pause: float,
+        keep: str,
     ) -> None:
         seats = ",".join(f"{m}={a}" for m, a in addresses.items())
         self.member = member
@@ -50,7 +56,10 @@ class Process:
         self._answers: Queue[list[str]] = Queue()
         self._ready = threading.Event()
         self._popen = subprocess.Popen(
-            [sys.executable, str(_MEMBER), str(member), seats, str(state), str(pause)],
+            [
+                *(sys.executable, str(_MEMBER)),
+                *(str(member), seats, str(state), str(pause), keep),
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -123,6 +132,8 @@ class Fleet:
       directory: Where the data directories are made.
       addresses: Of all members.
       pause: Seconds between two writes of one writer.
+      purges: Members keep little of their logs, so that these cannot be compared
+        with what clients were told.
       created: Tokens whose creation was acknowledged, of killed processes.
       counted: Tokens whose counting was acknowledged, likewise.
       calls: What clients asked for and were told, likewise.
@@ -133,6 +144,7 @@ class Fleet:
     directory: Path
     addresses: dict[int, str]
     pause: float = 0.0
+    purges: bool = False
     created: list[str] = attrs.field(factory=list)
     counted: list[str] = attrs.field(factory=list)
     calls: list[Call] = attrs.field(factory=list)
@@ -141,7 +153,8 @@ class Fleet:
     def start(self, member: int) -> None:
         """Start a member that does not run."""
         state = self.directory / str(member)
-        self.running[member] = Process(member, self.addresses, state, self.pause)
+        keep = "little" if self.purges else "everything"
+        self.running[member] = Process(member, self.addresses, state, self.pause, keep)
 
     def kill(self, member: int) -> None:
         """Kill a member, and keep what it had been told."""
@@ -172,8 +185,19 @@ class Fleet:
         names, tokens = final[0]
         _check(self.created, [name[:-10] for name in names])
         _check(self.counted, tokens)
+        if self.purges:
+            self._check_purged()
+            return
         found = check_history(self.calls, self._log(last))
         assert not found, "\n".join(map(str, found[:10]))
+
+    def _check_purged(self) -> None:
+        """Look whether each member got rid of the beginning of its log."""
+        for member in self.addresses:
+            state = self.directory / str(member)
+            names = sorted(path.name for path in state.glob("log.*"))
+            assert names[0] != segment_name(1), f"member {member} has not purged"
+            assert len(list(state.glob("snapshot.*"))) <= 3, f"member {member}"
 
     def _log(self, last: int) -> list[tuple[int, Transaction]]:
         """Return everything that was agreed upon, from a member that has it all."""

@@ -1,8 +1,9 @@
 """One member in a process of its own, driven by its parent over pipes.
 
-Run as ``python member.py ID ADDRESSES DATA_DIR PAUSE``, with the addresses as
-``1=host:port,2=host:port``. It writes numbered znodes, PAUSE seconds apart, and
-counts, and says a line for each answer; see ``fleet.py``.
+Run as ``python member.py ID ADDRESSES DATA_DIR PAUSE KEEP``, with the addresses as
+``1=host:port,2=host:port``, and KEEP ``everything`` of the log, or ``little``. It
+writes numbered znodes, PAUSE seconds apart, and counts, and says a line for each
+answer; see ``fleet.py``.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import trio
 from coordlib import (
     BadVersionError,
     Check,
+    Config,
     ConnectionLossError,
     Create,
     Ensemble,
@@ -178,13 +180,23 @@ async def answer(
     everything.cancel()
 
 
+# By how much of the log is kept: files so small that there is something to purge.
+SEGMENT_BYTES = {"everything": 64 << 20, "little": 50_000}
+SNAPSHOTS_KEPT = {"everything": 1_000_000, "little": 2}
+INTERVALS = {"everything": 20_000, "little": 300}
+
+
 async def main(
-    member: int, addresses: dict[int, str], data_dir: str, pause: float
+    member: int, addresses: dict[int, str], data_dir: str, pause: float, keep: str
 ) -> None:
     """Be the member until standard input ends."""
-    # As with ``data_dir``, but the log is kept whole: the witness needs all of it.
+    # As with ``data_dir`` otherwise.
     store = FileStore(
-        Path(data_dir), member=member, name="coordlib", snapshots_kept=1_000_000
+        Path(data_dir),
+        member=member,
+        name="coordlib",
+        segment_bytes_max=SEGMENT_BYTES[keep],
+        snapshots_kept=SNAPSHOTS_KEPT[keep],
     )
     surroundings = Surroundings(
         entropy=secrets.token_bytes,
@@ -192,7 +204,11 @@ async def main(
         blocking=trio.to_thread.run_sync,
     )
     async with Ensemble(
-        member, addresses, store=store, surroundings=surroundings
+        member,
+        addresses,
+        store=store,
+        surroundings=surroundings,
+        config=Config(snapshot_interval=INTERVALS[keep]),
     ) as ensemble:
         await ensemble.wait_ready()
         say("ready")
@@ -210,4 +226,5 @@ async def main(
 if __name__ == "__main__":
     seats = dict(seat.split("=") for seat in sys.argv[2].split(","))
     where = {int(m): a for m, a in seats.items()}
-    trio.run(main, int(sys.argv[1]), where, sys.argv[3], float(sys.argv[4]))
+    pause, keep = float(sys.argv[4]), sys.argv[5]
+    trio.run(main, int(sys.argv[1]), where, sys.argv[3], pause, keep)
