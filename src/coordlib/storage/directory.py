@@ -343,6 +343,8 @@ class Directory:
                 self._write(fd, block)
                 written.update(block)
             self._system.sync(fd)
+            # So that it is read back from the disk, and not from memory.
+            self._system.forget(fd)
         finally:
             self.close_file(fd)
         if self._hash_of(aside) != written.digest():
