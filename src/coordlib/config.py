@@ -152,8 +152,8 @@ class Config:
       history_records_max: Transactions kept in memory for learners that lag;
         who lags more gets a snapshot.
       history_bytes_max: The same bound in bytes of payload.
-      gc_freeze: Whether a member that starts with a large tree, of some 100,000
-        znodes, calls :func:`gc.freeze` when it is loaded: the garbage collector
+      gc_freeze: Whether a member that loads a large tree, of some 100,000 znodes,
+        calls :func:`gc.freeze` when it is loaded: the garbage collector
         then never looks at anything again that the process holds at that time.
         Otherwise it stops the process for some 0.3 s with 1,000,000 znodes, now
         and then.

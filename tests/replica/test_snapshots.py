@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import gc
 from contextlib import suppress
+from itertools import pairwise
 
 import pytest
 import trio
 import trio.testing
 
-from coordlib.errors import StorageError
-from coordlib.replica.snapshots import SnapshotMaker, load, many_znodes
+from coordlib.consensus import Snapshot
+from coordlib.errors import ProtocolError, StorageError
+from coordlib.ids import Zxid
+from coordlib.replica.snapshots import (
+    SnapshotMaker,
+    load,
+    load_received,
+    many_znodes,
+    release,
+)
 from coordlib.storage.interface import StoredSnapshot
 from coordlib.tree import Capture, DataTree, Set, capture, encode_snapshot, restore
 from tree_world import TreeWorld
@@ -115,6 +124,53 @@ async def test_others_run_while_a_tree_is_loaded() -> None:
     assert tree.digest() == world.tree.digest()
     assert turns > len(body) // 5000
     assert told == [*range(5000, len(body), 5000), len(body)]
+
+
+async def test_others_run_while_a_received_snapshot_is_loaded() -> None:
+    world, told = large(), list[int]()
+    body = encode_snapshot(capture(world.tree))
+    turns = 0
+
+    async def run_beside() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await trio.lowlevel.checkpoint()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run_beside)
+        snapshot = Snapshot(Zxid(world.tree.zxid), body)
+        tree = await load_received(snapshot, told.append, freeze=False)
+        nursery.cancel_scope.cancel()
+
+    assert tree.digest() == world.tree.digest()
+    assert told[-1] == len(body)
+    assert turns > len(body) >> 16
+
+
+async def test_a_received_snapshot_is_of_the_zxid_that_was_announced() -> None:
+    body = encode_snapshot(capture(large().tree))
+
+    with pytest.raises(ProtocolError, match="another zxid"):
+        await load_received(Snapshot(Zxid(7), body), ignore, freeze=False)
+
+
+async def test_a_tree_that_is_released_goes_bit_by_bit() -> None:
+    tree, sizes = large().tree, list[int]()
+
+    async def look() -> None:
+        while True:
+            sizes.append(len(tree.znodes()))
+            await trio.lowlevel.checkpoint()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(look)
+        await release(tree)
+        nursery.cancel_scope.cancel()
+
+    # Two steps, at worst, lie between two turns.
+    assert max(a - b for a, b in pairwise(sizes)) <= 500
+    assert len(tree.znodes()) == 1
 
 
 async def test_a_load_that_is_cancelled_leaves_the_tree_as_it_was() -> None:

@@ -234,3 +234,23 @@ def test_what_is_kept_of_changed_znodes_is_no_work_for_the_garbage_collector() -
     assert len(captured._frozen._kept) == 20
     assert not any(map(gc.is_tracked, captured._frozen._kept.values()))
     assert restored(finished(captured)).digest() == expected.digest()
+
+
+def test_a_snapshot_that_was_begun_survives_the_dismantling_of_its_tree() -> None:
+    world = TreeWorld()
+    session = world.open()
+    for number in range(30):
+        world.create(f"/{number}", container=number % 2 == 0)
+        world.create(f"/{number}/e", session=session, ephemeral=True)
+    expected = restored(encode_snapshot(capture(world.tree)))
+    captured = capture(world.tree)
+    captured.step(20)
+
+    steps = 0
+    while world.tree.dismantle(7):
+        captured.step(1)
+        steps += 1
+
+    assert steps == (60 + 3) // 7
+    assert list(world.tree.znodes()) == ["/"]
+    assert restored(finished(captured)).digest() == expected.digest()

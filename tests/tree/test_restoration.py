@@ -99,3 +99,15 @@ def test_kinds_do_not_go_back() -> None:
         restoration.add(
             struct.pack(">II", len(no_sessions), crc32(no_sessions)) + no_sessions
         )
+
+
+def test_trees_that_become_each_other_have_changed_places() -> None:
+    world, other = large(), TreeWorld()
+    other.create("/other")
+    digests = world.tree.digest(), other.tree.digest()
+
+    world.tree.become(other.tree)
+
+    assert (other.tree.digest(), world.tree.digest()) == digests
+    assert (world.tree.zxid, other.tree.exists("/other")) == (1, None)
+    assert world.tree.get("/other")[1].czxid == 1

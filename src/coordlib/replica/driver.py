@@ -69,7 +69,7 @@ from coordlib.transport.interface import Link, LinkClosed
 from coordlib.tree import DataTree
 
 from .incoming import Incoming
-from .links import Blocking, Job, ReplicaLink, ReplicaLinks, stage
+from .links import Job, ReplicaLink, ReplicaLinks
 from .outgoing import send_records, send_snapshot
 from .wire import (
     Body,
@@ -106,6 +106,15 @@ class StateMachine(Protocol):
         """Apply these, now or soon, before anything delivered later."""
         ...
 
+    async def load(self, snapshot: Snapshot) -> DataTree:
+        """Return the tree that a received snapshot holds.
+
+        Raises:
+          ProtocolError: It is malformed, or of another zxid than announced.
+
+        """
+        ...
+
     def install(self, staged: DataTree) -> None:
         """Be what a received snapshot says."""
         ...
@@ -139,7 +148,6 @@ class Driver:
         machine: StateMachine,
         store: LogStore,
         config: Config,
-        blocking: Blocking,
     ) -> None:
         self.links = ReplicaLinks(config.limits.backlog_bytes_max)
         # How many links were cut because of what came over them.
@@ -147,7 +155,6 @@ class Driver:
         self._machine = machine
         self._store = store
         self._config = config
-        self._blocking = blocking
         self._peer: Peer | None = None
         self._name = "member"
         self._nursery: trio.Nursery | None = None
@@ -323,7 +330,7 @@ class Driver:
             return
         snapshot = self._incoming.complete()
         if snapshot is not None:
-            # Decoded beside the loop; only pings are answered meanwhile. It is
+            # Decoded bit by bit; only pings are answered meanwhile. It is
             # checked before the core hears of it, for there is no way back.
             link.staging = True
             if self._nursery is not None:
@@ -331,7 +338,7 @@ class Driver:
 
     async def _stage(self, link: ReplicaLink, snapshot: Snapshot) -> None:
         try:
-            staged = await self._blocking(partial(stage, snapshot))
+            staged = await self._machine.load(snapshot)
         except ProtocolError as error:
             self.broken_frames += 1
             self._incoming.forget()

@@ -32,12 +32,15 @@ class Incoming:
     _offer: SnapshotOffer | None = attrs.field(default=None, init=False)
     # Invariant: not longer than what was offered.
     _content: bytearray = attrs.field(factory=bytearray, init=False)
+    # Of the content so far: at one go it would take its time.
+    _digest: blake2b = attrs.field(factory=blake2b, init=False)
 
     def offered(self, offer: SnapshotOffer) -> int:
         """Return from which offset on it should be sent."""
         if offer != self._offer:
             self.forget()
             self._offer = offer
+            self._digest = blake2b(digest_size=len(offer.digest))
         self.resumed += len(self._content)
         return len(self._content)
 
@@ -56,6 +59,7 @@ class Incoming:
         if piece.offset + len(piece.part) > offer.size:
             raise ProtocolError("a piece beyond its snapshot")
         self._content += piece.part
+        self._digest.update(piece.part)
 
     def complete(self) -> Snapshot | None:
         """Return the snapshot if all of it is here.
@@ -67,9 +71,7 @@ class Incoming:
         offer = self._offer
         if offer is None or len(self._content) < offer.size:
             return None
-        if blake2b(self._content, digest_size=len(offer.digest)).digest() != (
-            offer.digest
-        ):
+        if self._digest.digest() != offer.digest:
             self.forget()
             raise ProtocolError("a snapshot that is not the one that was offered")
         return Snapshot(offer.zxid, bytes(self._content))

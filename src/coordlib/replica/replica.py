@@ -18,7 +18,7 @@ import attrs
 import trio
 
 from coordlib.config import Config
-from coordlib.consensus import Confirmed, Role, RoleChanged, Transaction
+from coordlib.consensus import Confirmed, Role, RoleChanged, Snapshot, Transaction
 from coordlib.errors import (
     LeadTransferError,
     ReplicaClosedError,
@@ -48,7 +48,7 @@ from .quota_warnings import QuotaWarnings
 from .reign import Reign
 from .requests import Outstanding, Request
 from .sessions import LocalSessions
-from .snapshots import SnapshotMaker, load
+from .snapshots import SnapshotMaker, load, load_received, release
 from .subscriptions import Subscriptions
 from .waiter import Bell, Waiter
 from .wire import Confirm, Forward, Touch
@@ -114,7 +114,7 @@ class Replica:
         self.serving = False
         self.incarnation = surroundings.entropy(16)
         self.long_work = LongWork(f"member {member}")
-        self.driver = Driver(self, store, config, surroundings.blocking)
+        self.driver = Driver(self, store, config)
         self._voters = voters
         self._name = name
         self._store = store
@@ -507,10 +507,19 @@ class Replica:
         if not self._saving:
             self._begin_snapshot()
 
+    async def load(self, snapshot: Snapshot) -> DataTree:
+        """Return the tree that a received snapshot holds."""
+        with self.long_work.doing(
+            "loading a received snapshot", total=len(snapshot.body), unit="bytes"
+        ) as tell:
+            return await load_received(snapshot, tell, freeze=self.config.gc_freeze)
+
     def install(self, staged: DataTree) -> None:
         """Replace the tree; find out what that means for sessions and requests."""
         self._to_apply.clear()
         self.tree.become(staged)
+        if self._nursery is not None:
+            self._nursery.start_soon(release, staged)
         zxid = Zxid(self.tree.zxid)
         self._applied_since = self._applied_bytes = 0
         self.sessions.installed()

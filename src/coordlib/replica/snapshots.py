@@ -9,22 +9,26 @@ from __future__ import annotations
 
 import gc
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 import trio
 
+from coordlib.consensus import Snapshot
 from coordlib.errors import ProtocolError, StorageError
 from coordlib.ids import format_zxid
 from coordlib.storage.interface import StoredSnapshot
 from coordlib.tree import Capture, DataTree, Restoration
 
-__all__ = ["SnapshotMaker", "load", "many_znodes"]
+__all__ = ["SnapshotMaker", "load", "load_received", "many_znodes", "release"]
 
 logger = logging.getLogger("coordlib.replica")
 
 # Entries of a step: a millisecond or two.
 _STEP = 250
+
+# Bytes of a received snapshot that are taken at a time: a piece or two.
+_PART = 1 << 16
 
 # So many times as long as a step everybody else has the loop to themselves, so
 # that four fifths of their throughput are left.
@@ -84,20 +88,58 @@ async def load(
       StorageError: It cannot be read, or is not what a member writes.
 
     """
-    restoration, done = Restoration(), 0
     try:
         with many_znodes(snapshot.size, freeze=freeze):
-            for piece in snapshot.pieces:
-                restoration.add(piece)
-                done += len(piece)
-                tell(done)
-                await trio.lowlevel.checkpoint()
-            for _ in restoration.finish():
-                await trio.lowlevel.checkpoint()
-            restoration.install(tree)
+            await _restore(tree, snapshot.pieces, tell)
     except ProtocolError as error:
         zxid = format_zxid(snapshot.zxid)
         raise StorageError(f"the snapshot at {zxid} is no tree: {error}") from error
+
+
+async def load_received(
+    snapshot: Snapshot, tell: Callable[[int], None], *, freeze: bool
+) -> DataTree:
+    """Return the tree that another member sent.
+
+    Args:
+      snapshot: Perhaps anything.
+      tell: Is told how many bytes are done.
+      freeze: See :func:`many_znodes`.
+
+    Raises:
+      ProtocolError: It is malformed, or of another zxid than announced.
+
+    """
+    tree, body = DataTree(), snapshot.body
+    pieces = (body[at : at + _PART] for at in range(0, len(body), _PART))
+    with many_znodes(len(body), freeze=freeze):
+        await _restore(tree, pieces, tell)
+    if tree.zxid != snapshot.zxid:
+        raise ProtocolError("a snapshot of another zxid than announced")
+    return tree
+
+
+async def _restore(
+    tree: DataTree, pieces: Iterable[bytes], tell: Callable[[int], None]
+) -> None:
+    restoration, done = Restoration(), 0
+    for piece in pieces:
+        restoration.add(piece)
+        done += len(piece)
+        tell(done)
+        await trio.lowlevel.checkpoint()
+    for _ in restoration.finish():
+        await trio.lowlevel.checkpoint()
+    restoration.install(tree)
+
+
+async def release(old: DataTree) -> None:
+    """Let go of a tree that nobody uses any more.
+
+    All at once, it would take half a second for a million znodes.
+    """
+    while old.dismantle(_STEP):
+        await trio.lowlevel.checkpoint()
 
 
 @contextmanager
@@ -114,8 +156,9 @@ def many_znodes(size: int, *, freeze: bool) -> Iterator[None]:
     Neither can be had for some objects alone. What else the process makes during
     the block, a few seconds, is looked at later; and what it holds at the end of
     it is never looked at again: cycles among these objects stay when they become
-    garbage later. Hence only when the tree is large, only at start, when little
-    of what there is will go, and never when ``freeze`` is false.
+    garbage later. Hence only when the tree is large, only when it comes as a
+    whole, which is mostly at start, when little of what there is will go; and
+    never when ``freeze`` is false.
 
     Args:
       size: The bytes of the snapshot.

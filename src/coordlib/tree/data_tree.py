@@ -346,8 +346,17 @@ class DataTree:
         self._by_path = znodes.by_path
 
     def become(self, other: DataTree) -> None:
-        """Take over the state of ``other``, which must not be used any more."""
+        """Take over the state of ``other``, which gets this one's in exchange."""
+        zxid, znodes, sessions = self.zxid, self._znodes, self._sessions
         self.replace(other.zxid, other._znodes, other._sessions)
+        other.replace(zxid, znodes, sessions)
+
+    def dismantle(self, count: int) -> bool:
+        """Take away so many znodes; return whether there are more.
+
+        The tree must not be used any more, but for a snapshot that was begun.
+        """
+        return self._znodes.dismantle(count)
 
     def _keep_stat(self, path: str, znode: Znode) -> Stat:
         """Build a znode's stat and keep it for the next reader."""

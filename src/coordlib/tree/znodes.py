@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import islice
 
 import attrs
 from sortedcontainers import SortedList
@@ -253,6 +254,17 @@ class ZnodeTable:
             znode.acl = self._acls.share(znode.acl)
         self.by_path[path] = znode
         self._digests.add(path, znode)
+
+    def dismantle(self, count: int) -> bool:
+        """Take away so many znodes, children first; return whether there are more."""
+        for path in list(islice(reversed(self.by_path), count)):
+            znode = self.by_path[path]
+            if path == "/":
+                return False
+            if self._frozen is not None:
+                self._going(path, znode)
+            self._unlink(path, znode, self.by_path[parent_of(path)])
+        return True
 
     def digest(self) -> int:
         """Return the sum over all znodes."""
