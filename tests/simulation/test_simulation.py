@@ -28,7 +28,7 @@ from coordlib.testing.simulation.kernel import Kernel
 from coordlib.testing.simulation.profile import FAULTS
 from coordlib.tree import SessionRecord, TreeEvent, WatchTable
 
-SEEDS = 170
+SEEDS = 180
 
 
 @pytest.fixture(scope="module")
@@ -163,7 +163,8 @@ def test_a_violation_is_told_with_the_faults_that_it_needs(
 
     needed = shrink(outcome, seconds=1.0, members=None)
 
-    assert len(needed) == 1
+    # What killed nobody by itself may need what happened before.
+    assert 1 <= len(needed) <= 2
     again = simulate(outcome.seed, seconds=1.0, only=needed)
     assert again.oracle == outcome.oracle
 

@@ -127,18 +127,7 @@ class Leader:
 
     def follows_another(self, member: MemberId, now: float) -> None:
         """Forget a follower that says it is somebody else's."""
-        if not self._end_stream(member, now):
-            self.link_down(member, now)
-
-    def _end_stream(self, member: MemberId, now: float) -> bool:
-        """Cut the link if what is sent over it is not wanted any more."""
-        follower = self._followers.get(member)
-        if follower is None or not follower.streams or follower.synchronized:
-            return False
-        self._drop(member, "it left while it was brought level")
-        self._check_quorum(now)
-        self._continue_transfer(now)
-        return True
+        self.link_down(member, now)
 
     def persisted(self, now: float) -> None:
         """Count our own disk."""
@@ -250,8 +239,6 @@ class Leader:
             # It is broken: so many elections cannot be.
             self.link_down(member, now)
             self.core.close(member, "no epoch is later than the one it promised")
-            return
-        if self._end_stream(member, now):
             return
         self._followers[member] = Follower(info, now)
         self._barriers.forget(member)

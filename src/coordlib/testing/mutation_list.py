@@ -228,6 +228,27 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
     ),
     *_in(
+        "storage/reading.py",
+        (
+            "send from the disk what was cut",
+            "cut.zxid < zxid and",
+            "cut.zxid < 0 and",
+        ),
+        (
+            "begin a difference from the disk one record late",
+            "return (zxid, body) if zxid > self._after else None",
+            "return (zxid, body) if zxid > self._after + 1 else None",
+        ),
+    ),
+    *_in(
+        "replica/incoming.py",
+        (
+            "go on with another snapshot than was offered",
+            "if offer != self._offer:",
+            "if self._offer is None:",
+        ),
+    ),
+    *_in(
         "consensus/looking.py",
         (
             "choose the worst history",

@@ -93,12 +93,12 @@ def wipe(strike: Strike) -> None:
 
 
 def _doom(strike: Strike, seat: Seat) -> None:
-    """Let the snapshot that a new disk needs not be sent, or not be installed."""
+    """Let what a new disk needs not be sent, or not be installed."""
     leader = strike.world.leader()
     if seat.process is not None and chance(strike.random, 0.5):
         seat.process.dies_before = "InstallSnapshot"
     elif leader is not None:
-        leader.dies_before = "SendSnapshot"
+        leader.dies_before = strike.random.choice(["SendSnapshot", "SendRecords"])
 
 
 def bit_rot(strike: Strike) -> None:

@@ -46,7 +46,6 @@ CLOSINGS = {
     "the leader is silent": "silent-leader",
     "the learner is silent": "silent-learner",
     "the own disk stalls": "own-disk-stalls",
-    "it left while it was brought level": "left-while-brought-level",
     "no snapshot is kept that it could be sent": "no-good-snapshot",
 }
 # A request to follow may be answered when it was repeated already.

@@ -20,6 +20,7 @@ __all__ = ["FAULTS"]
 _EFFECTS = (
     "Cut",
     "InstallSnapshot",
+    "SendRecords",
     "SendSnapshot",
     "SaveMetadata",
     "RoleChanged",

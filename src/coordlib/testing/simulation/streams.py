@@ -6,6 +6,7 @@ step of a stream is an event. What is read, and how, is the real log's.
 
 from __future__ import annotations
 
+import errno
 from collections import deque
 from collections.abc import Callable, Generator
 from functools import partial
@@ -28,9 +29,11 @@ __all__ = ["Streams"]
 
 T = TypeVar("T")
 
-# How many steps a snapshot takes, how many proposals a step sends.
-_SNAPSHOT_STEPS = 20
+# How many steps a snapshot takes, how many proposals a step sends, and how long it
+# takes: little, since epochs are as short as a second here, and snapshots new.
+_SNAPSHOT_STEPS = 10
 _PROPOSALS = 8
+_STEP = 300
 
 Order = SendSnapshot | SendRecords
 _Job = Generator[list[Body], None, None]
@@ -111,7 +114,7 @@ class Streams:
         if not stream.is_due:
             stream.is_due = True
             process = self._process
-            delay = process.store.latency()
+            delay = _STEP
             if process.kernel.oddly("stream.slow"):
                 delay += 100_000
             process.kernel.after(delay, process, partial(self._step, stream))
@@ -211,8 +214,13 @@ class Streams:
     def _trusting(self, read: Callable[[], T], distrust: Callable[[], None]) -> T:
         """Read; if that shows damage, do not read it again."""
         try:
+            self._may_fail()
             return read()
         except (CorruptLogError, OSError):
             self._process.kernel.mark("sync.damage-found")
             distrust()
             raise
+
+    def _may_fail(self) -> None:
+        if self._process.kernel.oddly("stream.unreadable", 0.1):
+            raise OSError(errno.EIO, "simulated failure of read")
