@@ -247,6 +247,27 @@ class Oracles:
                     f"was proposed",
                 )
 
+    def read_back(self, process: Process) -> None:
+        """What the log gives to learners is what was agreed, all of it."""
+        log, last = process.store.log, process.peer.statistics().delivered
+        disk_is_busy = process.durable_io < process.last_io or process.store.disk.fail
+        agreed = [t for t in self.agreed if log.extent.base <= t[0] <= last]
+        if disk_is_busy or not agreed:
+            return
+        reading = log.read_records(agreed[0][0], last)
+        found: list[tuple[int, bytes]] = []
+        try:
+            while (records := reading.next()) is not None:
+                found += records
+        finally:
+            reading.close()
+        if found != agreed[1:]:
+            raise Violation(
+                "read-back",
+                f"the log of member {process.member} gives {len(found)} transactions, "
+                f"not the {len(agreed) - 1} that were agreed",
+            )
+
     # --- deliveries ---
 
     def delivering(self, process: Process, zxid: int, payload: bytes) -> None:

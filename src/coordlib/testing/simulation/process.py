@@ -554,6 +554,8 @@ class Process:
         if self.kernel.timeline is not None:
             self.kernel.say(f"member {self.member} is {change}")
         self.oracles.role_changed(self, change)
+        if change.epoch:
+            self.oracles.read_back(self)
         if change.epoch and self.member not in self.voters:
             self.kernel.mark("observer.follows")
         self.service.role_changed(change)
