@@ -150,7 +150,7 @@ class Config:
         needed for the newest are larger than this. The newest, and the log
         since, always stay.
       history_records_max: Transactions kept in memory for learners that lag;
-        who lags more gets a snapshot.
+        who lags more gets the log on the disk, or a snapshot.
       history_bytes_max: The same bound in bytes of payload.
       gc_freeze: Whether a member that loads a large tree, of some 100,000 znodes,
         calls :func:`gc.freeze` when it is loaded: the garbage collector

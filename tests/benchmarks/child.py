@@ -12,11 +12,13 @@ import os
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from pathlib import Path
 
 import trio
 
 from .bare import run_bare
+from .behind import run_behind
 from .load import Figures
 from .member import run_member
 
@@ -28,7 +30,12 @@ Role = Callable[
 ]
 """Takes the own number, everybody's address and the data directory."""
 
-_ROLES: dict[str, Role] = {"bare": run_bare, "member": run_member}
+_ROLES: dict[str, Role] = {
+    "bare": run_bare,
+    "member": run_member,
+    "behind-records": partial(run_behind, "records"),
+    "behind-znodes": partial(run_behind, "znodes"),
+}
 
 
 async def _main(role: str, number: str, directory: str, addresses: str) -> None:
