@@ -268,8 +268,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "consensus/core.py",
         (
             "take a member whose log was damaged for a new one",
-            "return self.history.last == NO_ZXID and not self.metadata.damaged",
-            "return self.history.last == NO_ZXID",
+            "return self.history.last == metadata.start and not metadata.damaged",
+            "return self.history.last == metadata.start",
         ),
         (
             "vote with what is not durable",
@@ -319,8 +319,9 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
         (
             "believe the page cache after a failed sync",
-            "            self._system.forget(fd)",
-            "            pass",
+            "            self._system.forget(fd)\n"
+            "        finally:\n            self._system.close(fd)",
+            "            pass\n        finally:\n            self._system.close(fd)",
         ),
         (
             "never sync a new name",
