@@ -265,6 +265,32 @@ async def test_a_snapshot_that_the_disk_refuses_otherwise_is_an_error(
     assert not any(n.startswith("tmp.") for n, _ in read_image(tmp_path))
 
 
+@pytest.mark.parametrize("error", [errno.EMFILE, errno.ENFILE])
+async def test_what_cannot_be_opened_for_want_of_descriptors_is_not_damaged(
+    tmp_path: Path, error: int
+) -> None:
+    system = FakeSystem()
+    store = store_at(tmp_path, system)
+    async with running(store) as client:
+        await client.write(*transactions(1, 2))
+        await client.save(1)
+        extent = store.extent
+        system.before = Shortage({"open"}, error, 2)
+        reading, snapshot = store.read_records(0, 2), store.read_snapshot(1)
+        with pytest.raises(StorageError):
+            await reading.next()
+        with pytest.raises(StorageError):
+            await snapshot.identify()
+        reading.close()
+        snapshot.close()
+
+        reading = store.read_records(0, 2)
+        assert [zxid for zxid, _ in await reading.next() or ()] == [1, 2]
+        reading.close()
+        await client.write(*transactions(3))
+        assert store.extent == extent
+
+
 def test_without_room_at_the_start_it_does_not_wait(tmp_path: Path) -> None:
     system = FakeSystem(before=Shortage({"write"}, errno.ENOSPC, ALWAYS))
     store = store_at(tmp_path, system)

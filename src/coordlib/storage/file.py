@@ -421,9 +421,11 @@ class _SnapshotThreadReading:
 
 def _is_damage(error: StorageError) -> bool:
     """Tell whether it will be the same again; a file may be purged meanwhile."""
-    refused = isinstance(error.__cause__, OSError)
-    purged = isinstance(error.__cause__, FileNotFoundError)
-    return isinstance(error, CorruptLogError) or (refused and not purged)
+    cause = error.__cause__
+    refused = isinstance(cause, OSError) and not (
+        isinstance(cause, FileNotFoundError) or is_want_of_room(cause)
+    )
+    return refused or isinstance(error, CorruptLogError)
 
 
 @contextmanager
