@@ -47,6 +47,7 @@ from coordlib.errors import (
     StorageLockedError,
 )
 from coordlib.ids import Epoch, MemberId, SessionId, Zxid
+from coordlib.replica.backup import Backup
 from coordlib.replica.kept import Binding, SessionState, SessionTicket
 from coordlib.replica.progress import Progress
 from coordlib.session import (
@@ -92,6 +93,7 @@ __all__ = [
     "Acl",
     "AuthFailedError",
     "AuthenticationProvider",
+    "Backup",
     "BadArgumentsError",
     "BadVersionError",
     "Binding",

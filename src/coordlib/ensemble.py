@@ -23,8 +23,10 @@ from coordlib.config import Config
 from coordlib.consensus import Role
 from coordlib.errors import BadArgumentsError, ConfigError, ReplicaClosedError
 from coordlib.ids import MEMBER_ID_MAX, NO_MEMBER, Epoch, MemberId, Zxid
+from coordlib.replica.backup import Backup
 from coordlib.replica.kept import SessionTicket
 from coordlib.replica.lifetime import block_error, inline, run_member
+from coordlib.replica.links import Blocking
 from coordlib.replica.progress import Progress
 from coordlib.replica.replica import Replica, Surroundings
 from coordlib.session import AuthenticationProvider, Session
@@ -316,6 +318,39 @@ class Ensemble:
 
         """
         return await self._running().transfer_lead(None if to is None else MemberId(to))
+
+    async def backup(self, target: str | os.PathLike[str]) -> Backup:
+        """Write this member's tree, as it is at one zxid, into one new file.
+
+        Everything goes on meanwhile: the state is that of the moment of the call,
+        with all that this member had applied then, and nothing later. After
+        :meth:`Session.sync` that is all that anybody had acknowledged. Followers,
+        observers, members without a ``data_dir`` and cut-off ones do it, too.
+
+        The file begins a new ensemble, see ``coordlib snapshot import``. It holds
+        data, ACLs and what sessions prove themselves by, and is readable by its
+        owner only. It has its name when it is durable and was read back; a
+        cancelled or failed call leaves nothing.
+
+        Args:
+          target: The name of the file; there must be nothing yet.
+
+        Returns:
+          The zxid and the size in bytes.
+
+        Raises:
+          StorageError: The file cannot be written, or something has its name
+            already. Neither the member nor any other file is touched by that.
+          ReplicaClosedError: The member does not run.
+
+        Source:
+          ``etcdctl snapshot save``.
+
+        """
+        blocking: Blocking = trio.to_thread.run_sync
+        if self._surroundings is not None:
+            blocking = self._surroundings.blocking
+        return await self._running().back_up(Path(target), blocking)
 
     @asynccontextmanager
     async def session(

@@ -14,9 +14,13 @@ from pathlib import Path
 
 from coordlib.errors import CoordError, CorruptLogError
 from coordlib.ids import make_zxid
+from coordlib.storage.record import Identity
 
+from .backup import back_up, restore_backup
 from .dump import Selection, dump
+from .repair import repair
 from .terminal import note
+from .transfer import export_state, import_state
 from .verify import verify
 
 __all__ = ["main"]
@@ -68,7 +72,10 @@ def _parser() -> argparse.ArgumentParser:
         prog="coordlib", description="Looks after the data directories of coordlib."
     )
     groups = parser.add_subparsers(required=True, metavar="COMMAND")
-    _add_log(groups.add_parser("log", help="verify or dump a log"))
+    _add_log(groups.add_parser("log", help="verify, dump or repair a log"))
+    _add_snapshot(groups.add_parser("snapshot", help="export or import a state"))
+    _add_backup(groups.add_parser("backup", help="copy a member's data directory"))
+    _add_restore(groups.add_parser("restore", help="make a directory of a backup"))
     return parser
 
 
@@ -96,6 +103,94 @@ def _add_log(group: argparse.ArgumentParser) -> None:
             as_json=chosen.json,
             with_data=chosen.data,
         )
+    )
+
+    mend = verbs.add_parser(
+        "repair", help="make a damaged directory good; without --yes, say how"
+    )
+    _add_directory(mend)
+    mend.add_argument("--yes", action="store_true", help="do it, after a copy")
+    mend.add_argument(
+        "--drop-acknowledged",
+        action="store_true",
+        help="even if what may have been acknowledged is lost",
+    )
+    _add_standalone(mend)
+    mend.set_defaults(
+        run=lambda chosen: repair(
+            chosen.dir,
+            yes=chosen.yes,
+            drop_acknowledged=chosen.drop_acknowledged,
+            standalone=chosen.standalone,
+        )
+    )
+
+
+def _add_snapshot(group: argparse.ArgumentParser) -> None:
+    verbs = group.add_subparsers(required=True, metavar="VERB")
+
+    leave = verbs.add_parser("export", help="write the newest state into one file")
+    _add_directory(leave)
+    leave.add_argument("file", type=Path, metavar="FILE", help="a new file")
+    leave.add_argument(
+        "--with-log",
+        action="store_true",
+        help="not only the newest snapshot but also the log, whose end may never "
+        "have been committed",
+    )
+    leave.add_argument(
+        "--zxid", type=_zxid, help="the state after this transaction, with the log"
+    )
+    leave.set_defaults(
+        run=lambda chosen: export_state(
+            chosen.dir, chosen.file, chosen.zxid, with_log=chosen.with_log
+        )
+    )
+
+    begin = verbs.add_parser(
+        "import", help="begin a new ensemble; the same file for each of its members"
+    )
+    begin.add_argument("file", type=Path, metavar="FILE", help="an exported state")
+    _add_directory(begin)
+    begin.add_argument("--member", type=int, default=1, help="the member's id")
+    begin.add_argument("--name", default="coordlib", help="the ensemble's name")
+    begin.add_argument(
+        "--token",
+        default="",
+        help="the same for all members, another each time that a file is imported",
+    )
+    begin.set_defaults(
+        run=lambda chosen: import_state(
+            chosen.file,
+            chosen.dir,
+            Identity(chosen.member, chosen.name),
+            chosen.token,
+        )
+    )
+
+
+def _add_backup(parser: argparse.ArgumentParser) -> None:
+    _add_directory(parser)
+    parser.add_argument("target", type=Path, metavar="TARGET", help="a new directory")
+    parser.set_defaults(run=lambda chosen: back_up(chosen.dir, chosen.target))
+
+
+def _add_restore(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", type=Path, metavar="SOURCE", help="the backup")
+    _add_directory(parser)
+    _add_standalone(parser)
+    parser.set_defaults(
+        run=lambda chosen: restore_backup(
+            chosen.source, chosen.dir, standalone=chosen.standalone
+        )
+    )
+
+
+def _add_standalone(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--standalone",
+        action="store_true",
+        help="the member is the only one of its ensemble, and goes on with what it has",
     )
 
 

@@ -95,7 +95,7 @@ class SegmentSurvey:
       chain: The hash of the last of them.
       course: Where the history goes in it; it begins at the head's base.
       anew: Whether it begins anew in this segment, after a received snapshot.
-      unsealed: Whether the last seal is missing.
+      sealed: Where the records end that have a seal.
       damage: What is wrong at ``end``.
       rot: Why no power cut can have done that, were this the last segment.
 
@@ -112,7 +112,7 @@ class SegmentSurvey:
     chain: bytes = b""
     course: Course = attrs.Factory(lambda: Course(0))
     anew: bool = False
-    unsealed: bool = False
+    sealed: int = 0
     damage: str | None = None
     rot: str | None = None
 
@@ -124,7 +124,7 @@ class SegmentSurvey:
     @property
     def is_whole(self) -> bool:
         """Whether all of it is good, up to a seal at its end."""
-        return self.damage is None and not self.unsealed
+        return self.damage is None and self.sealed == self.end
 
 
 @attrs.frozen
@@ -322,7 +322,7 @@ def survey_segment(path: Path, number: int) -> SegmentSurvey:
         scan.chain,
         records.course,
         records.anew,
-        bool(scan.unsealed),
+        scan.sealed,
         damage,
         rot,
     )

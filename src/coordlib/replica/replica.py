@@ -13,6 +13,7 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
 import attrs
 import trio
@@ -37,6 +38,7 @@ from coordlib.tree import (
     stamp,
 )
 
+from .backup import Backup, write_backup
 from .contact import Contact
 from .disk_watch import DiskWatch
 from .driver import Driver
@@ -527,7 +529,17 @@ class Replica:
         self._contact.release(zxid)
         self.subscriptions.resync(zxid)
 
-    # --- own snapshots ---
+    # --- backups and own snapshots ---
+
+    async def back_up(self, target: Path, blocking: Blocking) -> Backup:
+        """Write the tree as it is now into a file; see :meth:`Ensemble.backup`."""
+        await trio.lowlevel.checkpoint()
+        if self.closed:
+            raise closed_error()
+        captured = capture(self.tree)
+        zxid = Zxid(captured.zxid)
+        pieces = await self._make_pieces("making a backup", captured)
+        return Backup(zxid, await write_backup(target, zxid, pieces, blocking))
 
     @property
     def _snapshot_is_due(self) -> bool:

@@ -31,9 +31,9 @@ from zlib import crc32
 
 from coordlib.errors import CorruptLogError
 
-from .record import Identity, reader_of
+from .record import PREFIX_SIZE, Identity, reader_of
 
-__all__ = ["CHUNK_BYTES_MAX", "Read", "encode_snapshot", "read_snapshot"]
+__all__ = ["CHUNK_BYTES_MAX", "Read", "encode_snapshot", "read_snapshot", "zxid_in"]
 
 Read = Callable[[int, int], bytes]
 """Returns the bytes at an offset: so many, or fewer where the file ends."""
@@ -69,6 +69,11 @@ def encode_snapshot(
             count += 1
             size += len(content)
     yield _checked(0, _END.pack(count, size, digest.digest()), place + offset)
+
+
+def zxid_in(read: Read) -> int:
+    """Return of which state a snapshot says that it is; 0 if it is too short."""
+    return int.from_bytes(read(PREFIX_SIZE, _ZXID.size))
 
 
 def read_snapshot(
