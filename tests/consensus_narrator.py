@@ -14,6 +14,7 @@ from coordlib.consensus import (
     Commit,
     Cut,
     Deliver,
+    Distrust,
     Effect,
     FollowerInfo,
     Halt,
@@ -36,6 +37,7 @@ from coordlib.consensus import (
     Snapshot,
     Transaction,
     Truncate,
+    Undecided,
     UpToDate,
 )
 from coordlib.ids import Zxid, format_zxid
@@ -58,7 +60,7 @@ class Narrator:
     text_of: dict[bytes, str] = attrs.field(factory=dict)
     brief: bool = False
 
-    def describe(self, state: Member, effect: Effect) -> str:
+    def describe(self, state: Member, effect: Effect) -> str:  # noqa: C901 - one match over all effects
         """Say what an effect will do; nothing if it is not worth a line."""
         match effect:
             case Deliver(transactions=transactions):
@@ -67,6 +69,13 @@ class Narrator:
                 return f"cuts off {state.links.get(link)}: {why}"
             case Halt(why=why):
                 return f"halts: {why}"
+            case Distrust(member=member, standing=standing, level=level):
+                return (
+                    f"distrusts {member}, which has got to {format_zxid(standing)}, "
+                    f"not to {format_zxid(level)}"
+                )
+            case Undecided(doubtful=doubtful):
+                return f"cannot lead: doubtful are {', '.join(map(str, doubtful))}"
             case LeadKept(why=why):
                 return f"keeps the lead: {why}"
             case RoleChanged(epoch=epoch):

@@ -15,6 +15,9 @@ connect all | 3 | 1 3       make links: all, all of one member, one
 cut 3 | 1 3                 break links; what is on its way is lost
 crash 1 2                   the power fails; what was not synced is lost
 wipe 1                      replace a disk by an empty one
+copy 1                      keep a copy of a disk, of what is durable
+put_back 1                  let a disk that is not in use be what its copy is
+rot 1                       flip a bit in the middle of the first file of a log
 settle [0.5]                let everything happen, for so many seconds
 hold 3->1 [Commit]          let settle deliver nothing [from this kind on]
 stall 3                     let settle write nothing to a disk
@@ -69,6 +72,7 @@ from coordlib.tree import (
     stamp,
 )
 from file_disk import FileDisk
+from storage.fake_system import Image
 
 __all__ = ["Stage"]
 
@@ -88,6 +92,7 @@ class Stage:
         self._narrator = Narrator()
         self._world = World(1)
         self._disks: dict[MemberId, FileDisk] = {}
+        self._copies: dict[MemberId, Image] = {}
         # What a dying peer still decides is lost with it.
         self._dead: set[MemberId] = set()
         self._kept: dict[Way, tuple[int, Message]] = {}
@@ -100,6 +105,9 @@ class Stage:
             "cut": self._cut,
             "crash": self._crash,
             "wipe": self._wipe,
+            "copy": self._copy,
+            "put_back": self._put_back,
+            "rot": self._rot,
             "settle": self._settle,
             "hold": self._hold,
             "stall": self._stall,
@@ -158,6 +166,8 @@ class Stage:
                 self._world.start(member)
             except StorageError as error:
                 self._events.append(f"{member} does not start: {error}")
+            for damage in self._disks[member].damage:
+                self._events.append(f"{member} set aside: {damage}")
 
     def _restart(self, words: list[str]) -> None:
         self._crash([word for word in words if member_of(word) in self._world.members])
@@ -192,6 +202,17 @@ class Stage:
 
     def _wipe(self, words: list[str]) -> None:
         self._world.wipe(member_of(words[0]))
+
+    def _copy(self, words: list[str]) -> None:
+        self._copies[member_of(words[0])] = self._disks[member_of(words[0])].image()
+
+    def _put_back(self, words: list[str]) -> None:
+        member = member_of(words[0])
+        self._disks[member].put_back(self._copies[member])
+
+    def _rot(self, words: list[str]) -> None:
+        for member in map(member_of, words):
+            self._disks[member].rot()
 
     def _settle(self, words: list[str]) -> None:
         self._narrator.brief = True

@@ -26,7 +26,7 @@ from coordlib.consensus import (
 from coordlib.ids import NO_ZXID, MemberId, Zxid
 from coordlib.replica.driver import encode_metadata, recovered_metadata
 from coordlib.storage.directory import Directory
-from coordlib.storage.interface import Entry, EntryKind, Recovered
+from coordlib.storage.interface import Damage, Entry, EntryKind, Recovered
 from coordlib.storage.log import Bounds, Log
 from coordlib.storage.record import Identity
 from coordlib.storage.recovery import recover
@@ -78,6 +78,7 @@ class FileDisk:
     base: Zxid = NO_ZXID
     log: list[Transaction] = attrs.field(factory=list)
     snapshot: list[Transaction] = attrs.field(factory=list)
+    damage: tuple[Damage, ...] = ()
     _system: FakeSystem = attrs.field(factory=FakeSystem)
     _open: tuple[Directory, Log] | None = None
     # What a power loss would leave, and what that amounts to.
@@ -90,7 +91,7 @@ class FileDisk:
     def open(self) -> None:
         self._system = FakeSystem(before=self._before)
         directory, log, recovered = self._start(self.path, self._system)
-        self._open = directory, log
+        self._open, self.damage = (directory, log), recovered.damage
         state = self._decode(recovered)
         self.metadata, self.base = state.metadata, state.base
         self.log, self.snapshot = state.log, state.snapshot
@@ -143,6 +144,23 @@ class FileDisk:
             directory.close()
         self._open, self.fails_at, self.torn = None, "", False
         write_image(image, self.path)
+
+    def image(self) -> Image:
+        """Return what is durable."""
+        return self._durable_image()
+
+    def put_back(self, image: Image) -> None:
+        """Become an old copy; not while in use."""
+        assert self._open is None, "the member runs"
+        write_image(image, self.path)
+
+    def rot(self) -> None:
+        """Flip a bit of the log; not while in use."""
+        assert self._open is None, "the member runs"
+        first = min(self.path.glob("log.*"))
+        content = bytearray(first.read_bytes())
+        content[len(content) // 2] ^= 1
+        first.write_bytes(content)
 
     def holds(self, transaction: Transaction) -> bool:
         """Tell whether recovery would find it, if the power failed right now."""

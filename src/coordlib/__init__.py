@@ -59,6 +59,7 @@ from coordlib.session import (
     Znode,
     digest_identity,
 )
+from coordlib.storage.interface import Damage
 from coordlib.tree import (
     ANY_VERSION,
     CREATOR_ALL_ACL,
@@ -107,6 +108,7 @@ __all__ = [
     "CorruptLogError",
     "Create",
     "CreateMode",
+    "Damage",
     "Delete",
     "Ensemble",
     "EnsembleStatistics",

@@ -32,7 +32,7 @@ from coordlib.replica.replica import Replica, Surroundings
 from coordlib.session import AuthenticationProvider, Session
 from coordlib.session.authentication import Authentication, providers_by_scheme
 from coordlib.storage.file import FileStore
-from coordlib.storage.interface import LogStore
+from coordlib.storage.interface import Damage, LogStore
 from coordlib.storage.memory import MemoryDisk, MemoryStore
 from coordlib.transport.addresses import parse_address
 from coordlib.transport.interface import Transport
@@ -66,6 +66,12 @@ class EnsembleStatistics:
       disk_full_for: Seconds for which the log has waited for room on the disk;
         0.0 if it does not. Meanwhile this member makes nothing durable.
       progress: The long work under way, such as loading a snapshot.
+      seasoned: Whether this member's disk holds all that it ever acknowledged. If
+        not, it counts in no quorum before a leader has brought it level.
+      damage: What was found damaged at the start, and set aside: file, offset and
+        reason.
+      distrusted: The members whose disks, as far as this one knows, have lost what
+        they acknowledged, without knowing it: rolled back, for one.
 
     """
 
@@ -85,6 +91,9 @@ class EnsembleStatistics:
     broken_frames: int
     disk_full_for: float
     progress: tuple[Progress, ...]
+    seasoned: bool
+    damage: tuple[Damage, ...]
+    distrusted: tuple[MemberId, ...]
 
 
 class Ensemble:
@@ -435,6 +444,9 @@ class Ensemble:
             + (transport.broken_frames if transport else 0),
             disk_full_for=replica.disk_watch.waited(trio.current_time()),
             progress=replica.long_work.progress(),
+            seasoned=peer.seasoned,
+            damage=replica.driver.damage,
+            distrusted=peer.distrusted,
         )
 
     def digest(self) -> int:

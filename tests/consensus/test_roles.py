@@ -136,7 +136,14 @@ def leader(*log: Zxid) -> Peer:
 
 
 def follower_info(accepted: int = 4, number: int = 1) -> FollowerInfo:
-    return FollowerInfo(number, Epoch(accepted), seasoned=True, empty=False)
+    return FollowerInfo(
+        number,
+        Epoch(accepted),
+        seasoned=True,
+        empty=False,
+        current_epoch=Epoch(4),
+        last_zxid=NO_ZXID,
+    )
 
 
 def ack_epoch(*tails: Zxid, promised: bool = True, current: int = 4) -> AckEpoch:
@@ -463,7 +470,14 @@ def importer(me: MemberId, *log: Zxid) -> Peer:
 
 
 def unseasoned(*, empty: bool) -> FollowerInfo:
-    return FollowerInfo(1, Epoch(4), seasoned=False, empty=empty)
+    return FollowerInfo(
+        number=1,
+        accepted_epoch=Epoch(4),
+        seasoned=False,
+        empty=empty,
+        current_epoch=Epoch(4),
+        last_zxid=Z[5],
+    )
 
 
 def would_be_leader(peer: Peer, *, empty: bool) -> list[Effect]:

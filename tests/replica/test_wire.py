@@ -28,7 +28,7 @@ from coordlib.consensus import (
     Vote,
 )
 from coordlib.errors import ProtocolError
-from coordlib.ids import EPOCH_MAX, Epoch, MemberId, Zxid
+from coordlib.ids import EPOCH_MAX, MEMBER_ID_MAX, Epoch, MemberId, Zxid
 from coordlib.replica.wire import (
     Body,
     Confirm,
@@ -47,6 +47,9 @@ ZXIDS = st.builds(Zxid, NUMBERS)
 MEMBERS = st.builds(MemberId, NUMBERS)
 IDS = st.binary(min_size=16, max_size=16)
 PARTS = st.lists(st.binary(max_size=50), min_size=1, max_size=5)
+LEVELS = st.lists(
+    st.tuples(st.builds(MemberId, st.integers(1, MEMBER_ID_MAX)), ZXIDS), max_size=3
+).map(tuple)
 VOTES = st.builds(Vote, st.booleans(), EPOCHS, ZXIDS, MEMBERS)
 
 
@@ -55,9 +58,16 @@ STRATEGIES: dict[type[Body], st.SearchStrategy[Body]] = {
         Notification, NUMBERS, st.sampled_from(Role), MEMBERS, EPOCHS, st.none() | VOTES
     ),
     FollowerInfo: st.builds(
-        FollowerInfo, NUMBERS, EPOCHS, st.booleans(), empty=st.booleans()
+        FollowerInfo,
+        NUMBERS,
+        EPOCHS,
+        st.booleans(),
+        st.booleans(),
+        EPOCHS,
+        ZXIDS,
+        LEVELS,
     ),
-    LeaderInfo: st.builds(LeaderInfo, EPOCHS),
+    LeaderInfo: st.builds(LeaderInfo, EPOCHS, LEVELS),
     AckEpoch: st.builds(
         AckEpoch, EPOCHS, st.booleans(), EPOCHS, st.lists(ZXIDS).map(tuple)
     ),
@@ -69,7 +79,7 @@ STRATEGIES: dict[type[Body], st.SearchStrategy[Body]] = {
     Ack: st.builds(Ack, EPOCHS, ZXIDS),
     Commit: st.builds(Commit, EPOCHS, ZXIDS),
     HandOver: st.builds(HandOver, EPOCHS, MEMBERS),
-    Ping: st.builds(Ping, NUMBERS),
+    Ping: st.builds(Ping, NUMBERS, LEVELS),
     Pong: st.builds(Pong, NUMBERS),
     Forward: st.builds(Forward, EPOCHS, PARTS),
     Touch: st.builds(Touch, EPOCHS, NUMBERS, IDS),
@@ -163,7 +173,14 @@ def test_any_fields_of_any_kind_are_a_body_or_a_protocol_error(
 
 def test_an_epoch_that_cannot_be_is_refused() -> None:
     for epoch in (EPOCH_MAX + 1, 1 << 40):
-        info = FollowerInfo(1, Epoch(epoch), seasoned=True, empty=False)
+        info = FollowerInfo(
+            number=1,
+            accepted_epoch=Epoch(epoch),
+            seasoned=True,
+            empty=False,
+            current_epoch=Epoch(0),
+            last_zxid=Zxid(0),
+        )
         with pytest.raises(ProtocolError, match="epoch"):
             decode_body(encode_body(info))
 

@@ -20,6 +20,7 @@ No clock, no randomness, no I/O; a transaction is opaque bytes. One
 * ``barrier``: proofs of leadership, for linearizable reads
 * ``core``: what roles share: the durable stream, the links
 * ``history``: the log in memory
+* ``levels``: what members remember of each other's disks
 * ``quorum``: who may decide
 * ``messages``, ``effects``: the vocabulary
 """
@@ -31,6 +32,7 @@ from .effects import (
     Confirmed,
     Cut,
     Deliver,
+    Distrust,
     Effect,
     Halt,
     InstallSnapshot,
@@ -43,6 +45,7 @@ from .effects import (
     Send,
     SendRecords,
     SendSnapshot,
+    Undecided,
 )
 from .history import History, Transaction
 from .messages import (
@@ -80,6 +83,7 @@ __all__ = [
     "Confirmed",
     "Cut",
     "Deliver",
+    "Distrust",
     "Effect",
     "FollowerInfo",
     "Halt",
@@ -111,6 +115,7 @@ __all__ = [
     "Stored",
     "Transaction",
     "Truncate",
+    "Undecided",
     "UpToDate",
     "Vote",
     "pack_proposals",

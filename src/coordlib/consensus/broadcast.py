@@ -8,7 +8,7 @@ ACK(NEWLEADER), since counted singly they could be lost again (Zab, phase 3).
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import attrs
 
@@ -17,6 +17,7 @@ from coordlib.ids import Epoch, MemberId, Zxid, counter_of, epoch_of, make_zxid
 from .barrier import Barriers
 from .core import Core
 from .followers import Follower
+from .levels import Level
 from .messages import Commit, Ping
 from .synchronization import pack_proposals
 
@@ -117,6 +118,14 @@ class Broadcast:
                 _, records, size = self._uncommitted.popleft()
                 self._uncommitted_records -= records
                 self._uncommitted_bytes -= size
+
+    def levels(self) -> Iterator[Level]:
+        """Yield what each voter's disk must hold from now on; see :mod:`.levels`."""
+        begin = make_zxid(self.epoch, 0)
+        yield self.core.me, max(begin, min(self._own_acked, self.committed))
+        for member, follower in self._followers.items():
+            if follower.synchronized and member in self.core.quorum.voters:
+                yield member, max(begin, min(follower.acked, self.committed))
 
     def _learners(self) -> list[MemberId]:
         return [m for m, f in self._followers.items() if f.forwarding]

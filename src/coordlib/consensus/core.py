@@ -17,6 +17,7 @@ from .effects import (
     Close,
     Cut,
     Deliver,
+    Distrust,
     Effect,
     Halt,
     InstallSnapshot,
@@ -27,7 +28,8 @@ from .effects import (
     Send,
 )
 from .history import History, Transaction
-from .messages import Message, Notification, Role, Vote
+from .levels import Levels, standing
+from .messages import FollowerInfo, Message, Notification, Role, Vote
 from .quorum import Majority
 from .stored import Stored
 
@@ -79,6 +81,13 @@ class Core:
     link_of: dict[MemberId, LinkId] = attrs.field(factory=dict)
     # What each linked member said last. Gone with its link.
     notified: dict[MemberId, Notification] = attrs.field(factory=dict)
+    levels: Levels = attrs.field(
+        default=attrs.Factory(
+            lambda core: Levels(dict(core.metadata.levels)), takes_self=True
+        )
+    )
+    # Who claimed to count, and to hold less than it must, when it last said so.
+    distrusted: set[MemberId] = attrs.field(factory=set)
     _number: int = 0
     _last: Notification | None = None
 
@@ -109,6 +118,7 @@ class Core:
         assert metadata.accepted_epoch >= self.metadata.accepted_epoch
         assert metadata.accepted_epoch >= metadata.current_epoch
         assert metadata.current_epoch >= self.metadata.current_epoch
+        metadata = attrs.evolve(metadata, levels=self.levels.all())
         self.metadata = metadata
         self.effects.append(SaveMetadata(self._next_io(now), metadata))
         return self.last_io
@@ -195,14 +205,38 @@ class Core:
 
     @property
     def is_empty(self) -> bool:
-        """Whether the disk holds nothing, and never did as far as it knows.
+        """Whether the disk holds nothing, and nobody's ever did as far as we know.
 
         What every member imports before the first start is the ensemble's nothing:
         the ensemble is founded upon it when all voters have it and no more, and
         one that is imported later counts for as little as a wiped disk.
         """
         metadata = self.metadata
-        return self.history.last == metadata.start and not metadata.damaged
+        anything = metadata.damaged or self.levels
+        return self.history.last == metadata.start and not anything
+
+    def lacks(self, claim: Vote | FollowerInfo, member: MemberId) -> bool:
+        """Tell whether a member holds less than it must, as we remember."""
+        claimed = standing(claim.current_epoch, claim.last_zxid)
+        return claimed < self.levels.of(member)
+
+    def heard_of(self, member: MemberId, notification: Notification) -> None:
+        """Keep what a member says that it does, and judge it."""
+        self.notified[member] = notification
+        if notification.vote is not None:
+            self.judge(notification.vote, member)
+        elif notification.epoch:
+            # Whom an established leader has synchronised lacks nothing any more.
+            self.distrusted.discard(member)
+
+    def judge(self, claim: Vote | FollowerInfo, member: MemberId) -> None:
+        """Say it, once, if a member should not count and does not know."""
+        if not claim.seasoned or not self.lacks(claim, member):
+            self.distrusted.discard(member)
+        elif member not in self.distrusted:
+            self.distrusted.add(member)
+            claimed = standing(claim.current_epoch, claim.last_zxid)
+            self.effects.append(Distrust(member, claimed, self.levels.of(member)))
 
     def announce(self, role: Role, leader: MemberId, epoch: Epoch) -> None:
         """Tell everybody, and the driver, what this member does now."""

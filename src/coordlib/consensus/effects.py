@@ -11,6 +11,7 @@ import attrs
 from coordlib.ids import NO_EPOCH, NO_ZXID, Epoch, MemberId, Zxid
 
 from .history import Transaction
+from .levels import Level
 from .messages import Message, Role
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Confirmed",
     "Cut",
     "Deliver",
+    "Distrust",
     "Effect",
     "Halt",
     "InstallSnapshot",
@@ -31,6 +33,7 @@ __all__ = [
     "Send",
     "SendRecords",
     "SendSnapshot",
+    "Undecided",
 ]
 
 LinkId = int
@@ -52,6 +55,8 @@ class Metadata:
         has not been synchronised since. It may look new, and is not.
       start: Where the ensemble's history began: the zxid of what every member
         imported before its first start, else 0.
+      levels: What each voter's disk must hold, as far as this member knows; by
+        member. See :mod:`.levels`.
 
     """
 
@@ -61,6 +66,7 @@ class Metadata:
     ensemble_id: bytes = b""
     damaged: bool = False
     start: Zxid = NO_ZXID
+    levels: tuple[Level, ...] = ()
 
 
 @attrs.define
@@ -181,6 +187,38 @@ class LeadKept:
 
 
 @attrs.frozen
+class Distrust:
+    """Tell people: a member's disk has lost what it acknowledged.
+
+    It counts for nothing until it has been synchronised.
+
+    Attributes:
+      member: Whose; perhaps our own.
+      standing: How far the disk has got: a zxid; counter 0 stands for the
+        beginning of an epoch.
+      level: How far it had got before.
+
+    """
+
+    member: MemberId
+    standing: Zxid
+    level: Zxid
+
+
+@attrs.frozen
+class Undecided:
+    """Tell people: a quorum would follow this member, but too few disks count.
+
+    Attributes:
+      doubtful: The voters that are here and whose disks are new, wiped, damaged
+        or rolled back.
+
+    """
+
+    doubtful: tuple[MemberId, ...]
+
+
+@attrs.frozen
 class Close:
     """Cut the link: its other end is dead or breaks the rules."""
 
@@ -208,6 +246,8 @@ Effect = (
     | RoleChanged
     | Confirmed
     | LeadKept
+    | Distrust
+    | Undecided
     | Close
     | Halt
 )

@@ -16,7 +16,13 @@ from coordlib.ids import NO_ZXID, MemberId, Zxid
 from .core import Core
 from .messages import AckEpoch, FollowerInfo
 
-__all__ = ["Follower", "all_are_empty", "may_decide"]
+__all__ = [
+    "Follower",
+    "all_are_empty",
+    "is_trusted",
+    "may_decide",
+    "trusted_disks",
+]
 
 
 @attrs.define
@@ -51,14 +57,25 @@ def all_are_empty(core: Core, infos: Mapping[MemberId, FollowerInfo]) -> bool:
     return everybody and empty and core.is_empty
 
 
+def is_trusted(core: Core, member: MemberId, info: FollowerInfo) -> bool:
+    """Tell whether a member's disk holds what it acknowledged, as far as we know."""
+    return info.seasoned and not core.lacks(info, member)
+
+
+def trusted_disks(core: Core, infos: Mapping[MemberId, FollowerInfo]) -> set[MemberId]:
+    """Return who of these and us has a disk that counts, as far as we know."""
+    trusted = {m for m, info in infos.items() if is_trusted(core, m, info)}
+    if core.metadata.seasoned and not core.lacks(core.vote(), core.me):
+        trusted.add(core.me)
+    return trusted
+
+
 def may_decide(core: Core, infos: Mapping[MemberId, FollowerInfo]) -> bool:
     """Tell whether these and we are a quorum whose disks can be trusted.
 
     A wiped disk has forgotten what it acknowledged, and a new one looks the
-    same; so neither counts before it is synchronised (ZOOKEEPER-261). The
-    exception is the founding of the ensemble.
+    same; so neither counts before it is synchronised (ZOOKEEPER-261). Nor does
+    one that was rolled back. The exception is the founding of the ensemble.
     """
-    seasoned = {member for member, info in infos.items() if info.seasoned}
-    if core.metadata.seasoned:
-        seasoned.add(core.me)
-    return core.quorum.contains(seasoned) or all_are_empty(core, infos)
+    trusted = trusted_disks(core, infos)
+    return core.quorum.contains(trusted) or all_are_empty(core, infos)

@@ -8,7 +8,7 @@ is established, and :mod:`broadcast` takes over the daily business.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import attrs
 
@@ -26,8 +26,14 @@ from coordlib.ids import (
 from .barrier import Barriers
 from .broadcast import Broadcast
 from .core import Core
-from .effects import KeepSnapshot, LeadKept, SendRecords, SendSnapshot
-from .followers import Follower, all_are_empty, may_decide
+from .effects import KeepSnapshot, LeadKept, SendRecords, SendSnapshot, Undecided
+from .followers import (
+    Follower,
+    all_are_empty,
+    is_trusted,
+    may_decide,
+    trusted_disks,
+)
 from .messages import (
     Ack,
     AckEpoch,
@@ -80,6 +86,8 @@ class Leader:
     _history: tuple[Epoch, Zxid] = (NO_EPOCH, NO_ZXID)
     # The epoch is the ensemble's first: NEWLEADER may season empty disks.
     _founding: bool = False
+    # It was said that too few disks count.
+    _undecided: bool = False
     _next_ping: float = 0.0
     _progress: float = 0.0
     # When a quorum was last complete; the search for followers starts now.
@@ -119,8 +127,18 @@ class Leader:
         """Tell whether the epoch, if there is one yet, was offered."""
         return bool(self.epoch) and info.accepted_epoch <= self.epoch
 
+    def remember(self) -> None:
+        """Keep in mind what the voters' disks hold; see :mod:`.levels`.
+
+        With every heartbeat and before a follower or the role is gone: that it
+        is not done with every acknowledgement saves time, and loses little.
+        """
+        if self.broadcast is not None:
+            self.core.levels.learn(self.broadcast.levels())
+
     def link_down(self, member: MemberId, now: float) -> None:
         """Forget the follower; without a quorum of them, lead no longer."""
+        self.remember()
         if self._followers.pop(member, None) is not None:
             self._check_quorum(now)
             self._continue_transfer(now)
@@ -191,14 +209,17 @@ class Leader:
         if now < self._next_ping or self.ended:
             return
         core = self.core
+        self.remember()
         silence = core.settings.silence_timeout
         self._next_ping = now + core.settings.heartbeat_interval
         for member, follower in list(self._followers.items()):
             if now - follower.heard > silence:
                 self._drop(member, "the learner is silent")
-        core.broadcast(self._followers, Ping(self._barriers.next_number()))
+        ping = Ping(self._barriers.next_number(), core.levels.all())
+        core.broadcast(self._followers, ping)
         core.remind([m for m in core.link_of if m not in self._followers])
         self._check_quorum(now)
+        self._tell_if_undecided(now)
         waiting = core.disk_waits_since
         if waiting is not None and now - waiting > silence:
             self.ended = "the own disk stalls"
@@ -223,6 +244,17 @@ class Leader:
         ):
             self.ended = "the epoch was not established in time"
 
+    def _tell_if_undecided(self, now: float) -> None:
+        """Say, once, why nothing goes on although enough members are here."""
+        waits = not (self.epoch or self._undecided or self.ended)
+        if waits and now - self._progress > self.core.settings.silence_timeout:
+            self._undecided = True
+            infos = {m: f.info for m, f in self._followers.items()}
+            here = self.core.quorum.voters & (infos.keys() | {self.core.me})
+            doubtful = here - trusted_disks(self.core, infos)
+            if doubtful:
+                self.core.effects.append(Undecided(tuple(sorted(doubtful))))
+
     def yields_to(self, vote: Vote) -> bool:
         """Tell whether another would-be leader goes first: few follow us yet."""
         return not self.epoch and vote > self.core.vote()
@@ -240,6 +272,9 @@ class Leader:
             self.link_down(member, now)
             self.core.close(member, "no epoch is later than the one it promised")
             return
+        self.remember()
+        self.core.levels.learn(info.levels)
+        self.core.judge(info, member)
         self._followers[member] = Follower(info, now)
         self._barriers.forget(member)
         if not self.epoch:
@@ -249,7 +284,7 @@ class Leader:
             # that can take it in. Rare, and an election is quick.
             self.ended = f"member {member} has promised epoch {info.accepted_epoch}"
         else:
-            self.core.send(member, LeaderInfo(self.epoch), after=self._promise_io)
+            self._offer((member,))
 
     def _advance(self, now: float) -> None:
         """Take the next step on the way to an established epoch, if we can."""
@@ -284,7 +319,11 @@ class Leader:
         self._progress = now
         metadata = attrs.evolve(core.metadata, accepted_epoch=self.epoch)
         self._promise_io = core.save(metadata, now)
-        core.broadcast(infos, LeaderInfo(self.epoch), after=self._promise_io)
+        self._offer(infos)
+
+    def _offer(self, members: Iterable[MemberId]) -> None:
+        message = LeaderInfo(self.epoch, self.core.levels.all())
+        self.core.broadcast(members, message, after=self._promise_io)
 
     def _on_ack_epoch(
         self, member: MemberId, follower: Follower, message: AckEpoch, now: float
@@ -294,7 +333,11 @@ class Leader:
         last = message.tails[-1] if message.tails else NO_ZXID
         theirs = (message.current_epoch, last)
         votes = member in self.core.quorum.voters
-        if votes and not self.established and theirs > self._history:
+        # Only who counts may object: the others' promises are not among those that
+        # the new epoch's history has to agree with, and one that was synchronised
+        # by halves might come with its history again and again.
+        counts = votes and is_trusted(self.core, member, follower.info)
+        if counts and not self.established and theirs > self._history:
             self.ended = f"member {member} has the better history"
             return
         follower.ack_epoch = message
@@ -338,7 +381,7 @@ class Leader:
         observer has nothing to say.
         """
         votes = member in self.core.quorum.voters
-        may = follower.info.seasoned or self._founding
+        may = is_trusted(self.core, member, follower.info) or self._founding
         if self.established or (votes and may):
             self._synchronize(member, follower)
 
@@ -384,6 +427,7 @@ class Leader:
         if message.epoch != self.epoch or not follower.forwarding:
             return
         follower.synchronized = True
+        self.core.distrusted.discard(member)
         # What it was brought level with may hold proposals of this epoch; they
         # get no acknowledgement of their own.
         follower.acked = max(follower.acked, follower.sent)

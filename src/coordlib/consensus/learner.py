@@ -100,6 +100,9 @@ class Learner:
             core.metadata.accepted_epoch,
             core.metadata.seasoned,
             core.is_empty,
+            core.metadata.current_epoch,
+            core.history.last,
+            core.levels.all(),
         )
         core.send(self.leader, info, after=core.last_io)
         # Not less: it may be far away, and wait for silent voters before it leads.
@@ -147,6 +150,7 @@ class Learner:
             case Commit():
                 self._on_commit(message)
             case Ping():
+                self.core.levels.learn(message.levels)
                 self.core.send(self.leader, Pong(message.number))
             case LeaderInfo():
                 self._on_leader_info(message, now)
@@ -177,8 +181,17 @@ class Learner:
             self._refuse(f"offered epoch {message.epoch} after {accepted}")
             return
         promised = message.epoch > accepted
-        if promised:
-            core.save(attrs.evolve(core.metadata, accepted_epoch=message.epoch), now)
+        core.levels.learn(message.levels)
+        vote = core.vote()
+        core.judge(vote, core.me)
+        # Before anything that it lacks is there again: half of it, and it would
+        # seem to have lost nothing.
+        seasoned = vote.seasoned and not core.lacks(vote, core.me)
+        metadata = attrs.evolve(
+            core.metadata, accepted_epoch=message.epoch, seasoned=seasoned
+        )
+        if metadata != core.metadata:
+            core.save(metadata, now)
         self.epoch = message.epoch
         self._phase = Phase.SYNCHRONIZATION
         tails = tuple(core.history.tails()[-TAILS_MAX:])
@@ -248,6 +261,7 @@ class Learner:
             self._refuse("the leader belongs to another ensemble")
         else:
             self._phase = Phase.SYNCHRONIZED
+            core.distrusted.discard(core.me)
             metadata = attrs.evolve(
                 core.metadata,
                 current_epoch=self.epoch,

@@ -99,7 +99,13 @@ class Looking:
             if notification.vote is None or member not in core.quorum.voters:
                 continue
             voted.add(member)
-            if notification.role is not Role.FOLLOWING and member != self.avoid:
+            # One that has lost something counts here, as others that may not decide
+            # do: discovery sees to it. But nobody is to follow it.
+            if (
+                notification.role is not Role.FOLLOWING
+                and member != self.avoid
+                and not core.lacks(notification.vote, member)
+            ):
                 candidates.append(notification.vote)
         if core.durable_io >= core.last_io:
             voted.add(core.me)

@@ -12,6 +12,8 @@ import attrs
 
 from coordlib.ids import Epoch, MemberId, Zxid
 
+from .levels import Level
+
 __all__ = [
     "Ack",
     "AckEpoch",
@@ -91,6 +93,9 @@ class FollowerInfo:
       accepted_epoch: The last epoch I promised [f.p].
       seasoned: See :class:`Vote`.
       empty: Whether my log holds nothing at all, and never did as far as I know.
+      current_epoch: See :class:`Vote`.
+      last_zxid: See :class:`Vote`.
+      levels: What I know of voters' disks, see :mod:`.levels`.
 
     """
 
@@ -98,13 +103,23 @@ class FollowerInfo:
     accepted_epoch: Epoch
     seasoned: bool
     empty: bool
+    current_epoch: Epoch
+    last_zxid: Zxid
+    levels: tuple[Level, ...] = ()
 
 
 @attrs.frozen
 class LeaderInfo:
-    """Leader to learner: promise me this new epoch [NEWEPOCH]."""
+    """Leader to learner: promise me this new epoch [NEWEPOCH].
+
+    Attributes:
+      epoch: The epoch.
+      levels: What I know of voters' disks, see :mod:`.levels`.
+
+    """
 
     epoch: Epoch
+    levels: tuple[Level, ...] = ()
 
 
 @attrs.frozen
@@ -222,9 +237,17 @@ class HandOver:
 
 @attrs.define
 class Ping:
-    """Leader to learner: I live. Answer: :class:`Pong` with the same number."""
+    """Leader to learner: I live. Answer: :class:`Pong` with the same number.
+
+    Attributes:
+      number: Grows with each.
+      levels: What I know of voters' disks, with every heartbeat; see
+        :mod:`.levels`.
+
+    """
 
     number: int
+    levels: tuple[Level, ...] = ()
 
 
 @attrs.define

@@ -19,8 +19,9 @@ from .effects import Effect, LinkId, Metadata
 from .history import History
 from .leader import Leader
 from .learner import Learner
+from .levels import Level
 from .looking import Looking
-from .messages import Message, Notification, Role
+from .messages import FollowerInfo, Message, Notification, Role
 from .quorum import Majority
 from .stored import Stored
 
@@ -38,6 +39,8 @@ class PeerStatistics:
       last_zxid: The end of the log.
       delivered: The last committed zxid it knows.
       linked: The members it can talk to.
+      seasoned: Whether its disk counts: it holds all that it ever acknowledged.
+      distrusted: The members whose disks have lost what they acknowledged.
 
     """
 
@@ -47,6 +50,8 @@ class PeerStatistics:
     last_zxid: Zxid
     delivered: Zxid
     linked: tuple[MemberId, ...]
+    seasoned: bool
+    distrusted: tuple[MemberId, ...]
 
 
 class Peer:
@@ -229,6 +234,8 @@ class Peer:
             core.history.last,
             core.delivered,
             tuple(sorted(core.link_of)),
+            core.metadata.seasoned,
+            tuple(sorted(core.distrusted)),
         )
 
     @property
@@ -248,6 +255,11 @@ class Peer:
         return core.quorum.contains(core.link_of.keys() | {core.me})
 
     @property
+    def levels(self) -> tuple[Level, ...]:
+        """What voters' disks must hold, as far as this member knows."""
+        return self._core.levels.all()
+
+    @property
     def metadata(self) -> Metadata:
         """What the disk holds besides the log, or soon will."""
         return self._core.metadata
@@ -260,7 +272,7 @@ class Peer:
         known = self._core.notified.get(member)
         if known is not None and message.number <= known.number:
             return
-        self._core.notified[member] = message
+        self._core.heard_of(member, message)
         has_led = known is not None and known.role is Role.LEADING
         role = self._role
         if isinstance(role, Leader):
@@ -269,6 +281,7 @@ class Peer:
             if (
                 message.role is Role.LEADING
                 and message.vote is not None
+                and not self._core.lacks(message.vote, member)
                 and role.yields_to(message.vote)
             ):
                 role.ended = "another would-be leader has the better history"
@@ -310,7 +323,10 @@ class Peer:
                 self._follow_or_lead(role, choice, now)
             elif role.ended:
                 unanswered = isinstance(role, Learner) and role.unanswered
-                infos = role.unanswered_infos() if isinstance(role, Leader) else {}
+                infos = dict[MemberId, FollowerInfo]()
+                if isinstance(role, Leader):
+                    role.remember()
+                    infos = role.unanswered_infos()
                 avoid = role.leader if unanswered else None
                 self._look(now, Looking(self._core, avoid, role.successor, infos))
             else:

@@ -26,6 +26,7 @@ from coordlib.consensus import (
     Confirmed,
     Cut,
     Deliver,
+    Distrust,
     Effect,
     Halt,
     History,
@@ -49,6 +50,7 @@ from coordlib.consensus import (
     Snapshot,
     Stored,
     Transaction,
+    Undecided,
 )
 from coordlib.errors import (
     LeadTransferError,
@@ -56,7 +58,15 @@ from coordlib.errors import (
     ReplicaClosedError,
     StorageError,
 )
-from coordlib.ids import NO_EPOCH, NO_MEMBER, NO_ZXID, Epoch, MemberId, Zxid
+from coordlib.ids import (
+    NO_EPOCH,
+    NO_MEMBER,
+    NO_ZXID,
+    Epoch,
+    MemberId,
+    Zxid,
+    format_zxid,
+)
 from coordlib.storage.interface import (
     Damage,
     EntryKind,
@@ -95,7 +105,14 @@ __all__ = [
 logger = logging.getLogger("coordlib.replica")
 
 _NOT_LOADED = PeerStatistics(
-    Role.LOOKING, NO_EPOCH, NO_MEMBER, last_zxid=NO_ZXID, delivered=NO_ZXID, linked=()
+    Role.LOOKING,
+    NO_EPOCH,
+    NO_MEMBER,
+    last_zxid=NO_ZXID,
+    delivered=NO_ZXID,
+    linked=(),
+    seasoned=False,
+    distrusted=(),
 )
 
 
@@ -152,6 +169,8 @@ class Driver:
         self.links = ReplicaLinks(config.limits.backlog_bytes_max)
         # How many links were cut because of what came over them.
         self.broken_frames = 0
+        # What was set aside at the start.
+        self.damage: tuple[Damage, ...] = ()
         self._machine = machine
         self._store = store
         self._config = config
@@ -197,7 +216,8 @@ class Driver:
         config = self._config
         self._name = f"member {me}"
         metadata = recovered_metadata(recovered)
-        self._log_damage(recovered.damage, metadata)
+        self.damage = recovered.damage
+        self._log_damage(metadata)
         self._settings = Settings(
             heartbeat_interval=config.heartbeat_interval,
             silence_timeout=config.silence_timeout,
@@ -218,9 +238,9 @@ class Driver:
         )
         self.look_at_store()
 
-    def _log_damage(self, damage: Iterable[Damage], metadata: Metadata) -> None:
-        for found in damage:
-            logger.error("%s: damaged and set aside: %s", self._name, found)
+    def _log_damage(self, metadata: Metadata) -> None:
+        for damage in self.damage:
+            logger.error("%s: damaged and set aside: %s", self._name, damage)
         if metadata.damaged:
             logger.warning(
                 "%s: its log is set aside as damaged; it does not vote before a "
@@ -430,6 +450,10 @@ class Driver:
                 self._end_streams(effect)
                 self._machine.role_changed(effect)
                 self._moved.unpark_all()
+            case Distrust():
+                self._log_distrust(effect)
+            case Undecided(doubtful):
+                self._log_undecided(doubtful)
             case LeadKept(why):
                 self._kept_because = why
                 self._machine.lead_kept()
@@ -465,6 +489,25 @@ class Driver:
         if change.epoch:
             part = change.role.name.lower()
             logger.info("%s: %s in epoch %s", self._name, part, change.epoch)
+
+    def _log_distrust(self, distrust: Distrust) -> None:
+        logger.warning(
+            "%s: the disk of member %s has lost what it acknowledged: it has got to "
+            "%s, and had got to %s; it does not count until it is synchronised",
+            self._name,
+            distrust.member,
+            format_zxid(distrust.standing),
+            format_zxid(distrust.level),
+        )
+
+    def _log_undecided(self, doubtful: Sequence[MemberId]) -> None:
+        logger.warning(
+            "%s: nobody leads yet: the disks of members %s do not count, for they are "
+            "new, wiped, damaged or rolled back; a majority of all members with sound "
+            "disks is needed, or, the first time, all members with new ones",
+            self._name,
+            ", ".join(map(str, doubtful)),
+        )
 
     def _close(self, id: LinkId, why: str) -> None:
         link = self.links.get(id)
@@ -603,11 +646,19 @@ def decode_metadata(blob: bytes | None) -> Metadata:
         case []:
             # Before a disk could be damaged and go on.
             return metadata
-        case [bool(damaged)]:
-            # Before an ensemble could begin with what was imported.
-            return attrs.evolve(metadata, damaged=damaged)
-        case [bool(damaged), int(start)] if start >= 0:
-            return attrs.evolve(metadata, damaged=damaged, start=Zxid(start))
+        case [bool(damaged), int(start), list(pairs)] if start >= 0:
+            levels = tuple(map(_level, pairs))
+            return attrs.evolve(
+                metadata, damaged=damaged, start=Zxid(start), levels=levels
+            )
+        case _:
+            raise ProtocolError("not the metadata of a member")
+
+
+def _level(pair: object) -> tuple[MemberId, Zxid]:
+    match pair:
+        case [int(member), int(zxid)]:
+            return MemberId(member), Zxid(zxid)
         case _:
             raise ProtocolError("not the metadata of a member")
 

@@ -39,7 +39,7 @@ from coordlib.consensus import (
     Vote,
 )
 from coordlib.errors import ProtocolError
-from coordlib.ids import EPOCH_MAX, Epoch, MemberId, Zxid
+from coordlib.ids import EPOCH_MAX, MEMBER_ID_MAX, Epoch, MemberId, Zxid
 
 __all__ = [
     "Body",
@@ -157,10 +157,10 @@ _INT_MAX = (1 << 63) - 1
 _ID_BYTES = 16
 
 # What each kind's fields are: i a number, e an epoch, b a truth value, s sixteen
-# bytes, l a list of numbers. A kind's place in the list is its number on the
-# wire, so a new one goes to the end.
+# bytes, l a list of numbers, p a list of members and their levels. A kind's place
+# in the list is its number on the wire, so a new one goes to the end.
 _KINDS: list[tuple[type[Body], str]] = [
-    (LeaderInfo, "e"),
+    (LeaderInfo, "ep"),
     (AckEpoch, "ebel"),
     (Truncate, "i"),
     (NewLeader, "es"),
@@ -168,9 +168,9 @@ _KINDS: list[tuple[type[Body], str]] = [
     (UpToDate, "ei"),
     (Ack, "ei"),
     (Commit, "ei"),
-    (Ping, "i"),
+    (Ping, "ip"),
     (Pong, "i"),
-    (FollowerInfo, "iebb"),
+    (FollowerInfo, "iebbeip"),
     (Touch, "eis"),
     (Confirm, "ii"),
     (HandOver, "ei"),
@@ -285,12 +285,26 @@ def _numbers(field: object) -> tuple[int, ...]:
     raise ProtocolError("not a list of numbers")
 
 
+def _levels(field: object) -> tuple[tuple[MemberId, Zxid], ...]:
+    if type(field) is not list:
+        raise ProtocolError("not a list of levels")
+    levels = list[tuple[MemberId, Zxid]]()
+    for level in field:
+        match _numbers(level):
+            case (member, zxid) if 0 < member <= MEMBER_ID_MAX:
+                levels.append((MemberId(member), Zxid(zxid)))
+            case _:
+                raise ProtocolError("not a level")
+    return tuple(levels)
+
+
 _CHECKS: dict[str, Callable[[object], object]] = {
     "i": _number,
     "e": _epoch,
     "b": _truth,
     "s": _id,
     "l": _numbers,
+    "p": _levels,
 }
 
 

@@ -58,8 +58,8 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
         (
             "forget what was promised",
-            "core.save(attrs.evolve(core.metadata, accepted_epoch=message.epoch), now)",
-            "pass",
+            "core.metadata, accepted_epoch=message.epoch, seasoned=seasoned",
+            "core.metadata, seasoned=seasoned",
         ),
         (
             "deliver all that was logged when an epoch begins",
@@ -147,8 +147,8 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
         (
             "offer an epoch before the own promise is durable",
-            "core.broadcast(infos, LeaderInfo(self.epoch), after=self._promise_io)",
-            "core.broadcast(infos, LeaderInfo(self.epoch))",
+            "self.core.broadcast(members, message, after=self._promise_io)",
+            "self.core.broadcast(members, message)",
         ),
         (
             "establish an epoch before it is on the own disk",
@@ -215,8 +215,13 @@ MUTANTS: tuple[Mutant, ...] = (
         "consensus/followers.py",
         (
             "count wiped disks",
-            "return core.quorum.contains(seasoned) or all_are_empty(core, infos)",
+            "return core.quorum.contains(trusted) or all_are_empty(core, infos)",
             "return core.quorum.contains(infos.keys() | {core.me})",
+        ),
+        (
+            "count disks that were rolled back",
+            "return info.seasoned and not core.lacks(info, member)",
+            "return info.seasoned",
         ),
     ),
     *_in(
@@ -268,8 +273,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "consensus/core.py",
         (
             "take a member whose log was damaged for a new one",
-            "return self.history.last == metadata.start and not metadata.damaged",
-            "return self.history.last == metadata.start",
+            "anything = metadata.damaged or self.levels",
+            "anything = False",
         ),
         (
             "vote with what is not durable",

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
+from coordlib.ids import MemberId
 from coordlib.storage.directory import segment_name
 
 from .kernel import SECOND, chance
@@ -130,6 +131,52 @@ def bit_rot(strike: Strike) -> None:
     world.start_after(seat.member, strike.duration())
 
 
+def roll_back(strike: Strike) -> None:
+    """A disk is what it was some time ago, and nothing on it tells.
+
+    For a while before, some do not hear what the others agree upon; and these are
+    gone for a while after it, so that the rest would be a quorum that lacks it.
+    """
+    world, random = strike.world, strike.random
+    seat = world.seats[random.choice(sorted(world.voters))]
+    if seat.old is None or chance(random, 0.2):
+        if seat.image.remembers:
+            seat.old = seat.disk.copy()
+        return
+    others = sorted(world.voters - {seat.member})
+    random.shuffle(others)
+    deaf = others[: len(world.voters) // 2]
+    pairs = [(m, other) for m in deaf for other in world.seats if other not in deaf]
+    cuts = [d for a, b in pairs for d in ((a, b), (b, a))]
+    cuts = [d for d in cuts if not world.network.is_cut(*d)]
+    if world.may_roll_back(seat, seat.old):
+        for direction in cuts:
+            world.network.cut(*direction)
+        moment = random.randrange(SECOND)
+        strike.later(moment, partial(_roll_back, strike, seat, deaf, cuts))
+
+
+def _roll_back(
+    strike: Strike,
+    seat: Seat,
+    deaf: Sequence[MemberId],
+    cuts: Sequence[tuple[MemberId, MemberId]],
+) -> None:
+    world = strike.world
+    for direction in cuts:
+        world.network.heal(*direction)
+    if seat.old is None or not world.may_roll_back(seat, seat.old):
+        return
+    strike.kernel.fault("roll_back", f"member {seat.member}, deaf were {deaf}")
+    world.crash(seat.member, "roll back", power=True)
+    world.roll_back(seat, seat.old)
+    seat.old = None
+    world.start_after(seat.member, strike.random.randrange(SECOND // 10))
+    for member in sorted(world.voters - {seat.member, *deaf}):
+        world.crash(member, "its peer is rolled back")
+        world.start_after(member, SECOND + strike.duration())
+
+
 def rot_everywhere(strike: Strike) -> None:
     """No voter can read its log: nobody leads, and nothing is lost, till it is back.
 
@@ -154,7 +201,8 @@ def rot_everywhere(strike: Strike) -> None:
 
 
 def _is_damaged(seat: Seat) -> bool:
-    return bool(seat.image.damage or seat.backup or seat.image.metadata.damaged)
+    image = seat.image
+    return bool(image.damage or image.has_lost or image.metadata.damaged)
 
 
 FAULTS: dict[str, Callable[[Strike], None]] = {
@@ -165,5 +213,6 @@ FAULTS: dict[str, Callable[[Strike], None]] = {
     "full_disk": full_disk,
     "wipe": wipe,
     "bit_rot": bit_rot,
+    "roll_back": roll_back,
     "rot_everywhere": rot_everywhere,
 }

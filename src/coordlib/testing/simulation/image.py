@@ -54,6 +54,8 @@ class Image:
         otherwise: nobody counts a disk that is not seasoned.
       damage: The file that rotted; empty if none did. What is known of the disk
         stays as it was before, until the member is repaired.
+      rolled_back: The disk is an old copy, which nothing on it tells. Until its
+        member is told so, and writes it down.
 
     """
 
@@ -67,6 +69,7 @@ class Image:
     base: int = attrs.field(default=0, init=False)
     forgotten: dict[int, bytes] = attrs.field(factory=dict, init=False)
     damage: str = attrs.field(default="", init=False)
+    rolled_back: bool = attrs.field(default=False, init=False)
     _forgotten_epoch: int = attrs.field(default=0, init=False)
     _segment: _Segment | None = attrs.field(default=None, init=False)
     _version: int = attrs.field(default=-1, init=False)
@@ -88,12 +91,32 @@ class Image:
                     f"bytes, now at {self._end}",
                 )
             self._check_rise(metadata, self.metadata)
+            self._note_repair(metadata)
         return self
+
+    def _note_repair(self, before: Metadata) -> None:
+        """See whether what was lost is there again, or known to be lost."""
+        if before.damaged and self.metadata.seasoned:
+            self.mark("damaged.repaired")
+        if self.rolled_back:
+            if not self.metadata.seasoned:
+                self.mark("rolled-back.told")
+                self.rolled_back = False
+        elif self.metadata.seasoned and (self.forgotten or self._forgotten_epoch):
+            self.mark("wiped.synchronised")
+            self.forgotten.clear()
+            self._forgotten_epoch = 0
 
     @property
     def remembers(self) -> bool:
         """Whether the disk holds all that its member ever acknowledged."""
-        return self.refresh().metadata.seasoned and not self.damage
+        sound = not (self.damage or self.rolled_back)
+        return self.refresh().metadata.seasoned and sound
+
+    @property
+    def has_lost(self) -> bool:
+        """Whether something was taken from the disk, and not given back yet."""
+        return bool(self.rolled_back or self.forgotten or self._forgotten_epoch)
 
     def has_entered(self, epoch: int) -> bool:
         """Tell whether the disk knows that this epoch, or a later one, began."""
@@ -122,7 +145,7 @@ class Image:
         """Note that everything is about to be destroyed on purpose."""
         self.forgotten |= self.refresh().records
         self._forgotten_epoch = max(self._forgotten_epoch, self.metadata.current_epoch)
-        self.damage = ""
+        self.damage, self.rolled_back = "", False
         self._start_over()
 
     def _start_over(self) -> None:
@@ -184,13 +207,7 @@ class Image:
 
     def _check_epochs(self, metadata: Metadata) -> None:
         self._check_rise(self.metadata, metadata)
-        if self.metadata.damaged and metadata.seasoned:
-            self.mark("damaged.repaired")
         self.metadata = metadata
-        if metadata.seasoned and (self.forgotten or self._forgotten_epoch):
-            self.mark("wiped.synchronised")
-            self.forgotten.clear()
-            self._forgotten_epoch = 0
 
     def _check_rise(self, known: Metadata, metadata: Metadata) -> None:
         """What a member promised and followed only grows, also over its restarts."""

@@ -17,6 +17,7 @@ from coordlib.consensus import (
     Ack,
     AckEpoch,
     AckNewLeader,
+    Distrust,
     FollowerInfo,
     LeaderInfo,
     Notification,
@@ -25,8 +26,10 @@ from coordlib.consensus import (
     RoleChanged,
     Send,
     Transaction,
+    Vote,
 )
 from coordlib.consensus.history import follows
+from coordlib.consensus.levels import standing
 from coordlib.errors import ErrorCode
 from coordlib.ids import MemberId, SessionId, Zxid, counter_of, epoch_of, format_zxid
 from coordlib.replica.wire import Confirm
@@ -139,11 +142,15 @@ class Oracles:
                 link = process.links.get(send.links[0])
                 if promised and link is not None:
                     self._check_promise(process, epoch, link.other.user.member)
-            case LeaderInfo(epoch) | FollowerInfo(accepted_epoch=epoch):
+            case LeaderInfo(epoch):
                 holds = metadata.accepted_epoch >= epoch
+            case FollowerInfo(accepted_epoch=epoch):
+                holds = metadata.accepted_epoch >= epoch
+                self._check_standing(process, message)
             case Notification(vote=vote) if vote is not None:
                 durable = (metadata.current_epoch, image.last)
                 holds = durable >= (vote.current_epoch, vote.last_zxid)
+                self._check_standing(process, vote)
             case _:
                 pass
         if not holds:
@@ -158,6 +165,26 @@ class Oracles:
                 f"member {process.member} promised epoch {epoch} to {known} "
                 f"and to {leader}",
             )
+
+    def _check_standing(self, process: Process, claim: Vote | FollowerInfo) -> None:
+        """Nobody remembers more of a disk than it holds, unless we took it away."""
+        member = process.member
+        if not claim.seasoned or self.images[member].has_lost:
+            return
+        claimed = standing(claim.current_epoch, claim.last_zxid)
+        for other in self.process_of.values():
+            level = dict(other.peer.levels).get(member, 0)
+            if level > claimed:
+                raise Violation(
+                    "remembered",
+                    f"member {member} claims {format_zxid(claimed)}, and member "
+                    f"{other.member} remembers {format_zxid(level)}",
+                )
+
+    def distrusted(self, distrust: Distrust) -> None:
+        """Somebody lacks something; or what he said was overtaken on its way."""
+        if self.images[distrust.member].rolled_back:
+            self.kernel.mark("rolled-back.noticed")
 
     def wiped(self, member: MemberId) -> None:
         """Forget what a member promised: its new disk knows nothing of it.

@@ -20,6 +20,7 @@ from coordlib.consensus import (
     Confirmed,
     Cut,
     Deliver,
+    Distrust,
     Effect,
     Halt,
     History,
@@ -486,6 +487,8 @@ class Process:
                 self.service.keep_snapshot()
             case RoleChanged():
                 self._change_role(effect)
+            case Distrust():
+                self.oracles.distrusted(effect)
             case LeadKept():
                 self.kernel.mark("transfer.given-up")
                 self._propose_refused()

@@ -50,6 +50,7 @@ FAULTS = (
     "kill_while_writing",
     "reset_would_be_leader",
     "rot_everywhere",
+    "roll_back",
 )
 """Every class of fault; what they do is in ``faults``."""
 

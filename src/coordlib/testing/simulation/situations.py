@@ -82,6 +82,8 @@ SITUATIONS = frozenset(
         "damaged.repaired",
         "damaged.restored",
         "snapshot.resumed",
+        "rolled-back.noticed",
+        "rolled-back.told",
         "snapshot.saved",
         "snapshot.while-the-tree-changed",
         # Links.

@@ -14,8 +14,10 @@ from random import Random
 
 import attrs
 
+from coordlib.consensus.levels import standing
 from coordlib.errors import StorageError
-from coordlib.ids import MemberId
+from coordlib.ids import MemberId, Zxid
+from coordlib.replica.driver import decode_metadata
 from coordlib.storage.interface import Recovered
 from coordlib.storage.log import Bounds, Log
 from coordlib.storage.record import Identity
@@ -49,6 +51,7 @@ class Seat:
       stalled_until: When its disk does something again.
       stays_down: Nobody starts it again.
       backup: What an operator puts back some time, instead of what there is.
+      old: The disk as it was once, for whoever puts it back by mistake.
 
     """
 
@@ -63,6 +66,7 @@ class Seat:
     starts: int = 0
     tickets: dict[int, Ticket] = attrs.Factory(dict)
     backup: Disk | None = None
+    old: Disk | None = None
 
 
 def rot(file: File, size: int, random: Random) -> None:
@@ -298,6 +302,38 @@ class World:
             self.kernel.mark("wiped-again")
         seat.image.forget_all()
         self.oracles.wiped(seat.member)
+
+    def may_roll_back(self, seat: Seat, old: Disk) -> bool:
+        """Tell whether all who count would notice, whatever befalls them.
+
+        What they have in memory alone they may forget; nobody can notice then.
+        """
+        bounds = Bounds(1 << 20, 2)
+        try:
+            recovered, _ = Store.open(
+                old.copy(), seat.member, _NAME, bounds, repairable=False
+            )
+        except StorageError:
+            return False
+        metadata = decode_metadata(recovered.meta)
+        last = recovered.records[-1][0] if recovered.records else recovered.base
+        had_got_to = standing(metadata.current_epoch, Zxid(last))
+        others = [self.seats[m].image for m in self.voters if m != seat.member]
+        return (
+            metadata.seasoned
+            and self.is_dispensable(seat)
+            and all(
+                dict(image.metadata.levels).get(seat.member, 0) > had_got_to
+                for image in others
+                if image.remembers
+            )
+        )
+
+    def roll_back(self, seat: Seat, old: Disk) -> None:
+        """Put an old copy of the disk of a member that does not run in its place."""
+        self._forget(seat)
+        seat.image.rolled_back = True
+        seat.disk.become(old)
 
     def damage_everybody(self, random: Random) -> None:
         """Let no voter's log be readable; an operator has copies, not at hand."""
