@@ -167,7 +167,7 @@ class Stage:
             except StorageError as error:
                 self._events.append(f"{member} does not start: {error}")
             for damage in self._disks[member].damage:
-                self._events.append(f"{member} set aside: {damage}")
+                self._events.append(f"{member} sets aside {damage.file}")
 
     def _restart(self, words: list[str]) -> None:
         self._crash([word for word in words if member_of(word) in self._world.members])

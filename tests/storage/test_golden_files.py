@@ -15,7 +15,7 @@ import pytest
 from coordlib import encoding
 from coordlib.consensus import Metadata
 from coordlib.errors import ProtocolError
-from coordlib.ids import Epoch, Zxid
+from coordlib.ids import Epoch, MemberId, Zxid
 from coordlib.replica.driver import decode_metadata, encode_metadata
 from coordlib.storage.directory import Directory
 from coordlib.storage.interface import Entry, EntryKind, Recovered
@@ -119,12 +119,21 @@ def test_metadata_of_all_lengths_are_read() -> None:
         ensemble_id=b"i" * 16,
         damaged=True,
         start=Zxid(9),
+        levels=((MemberId(1), Zxid(5)), (MemberId(2), Zxid(8))),
     )
-    fields = [7, 6, True, b"i" * 16, True, 9]
+    fields = [7, 6, True, b"i" * 16, True, 9, [[1, 5], [2, 8]]]
 
     assert encode_metadata(whole) == encoding.encode(fields)
     assert decode_metadata(encoding.encode(fields)) == whole
     assert decode_metadata(encoding.encode(fields[:5])).damaged
-    for wrong in ([7, 6, True], [*fields, 1], [*fields[:5], -1], [*fields[:5], b""]):
+    assert decode_metadata(encoding.encode(fields[:6])).start == 9
+    for wrong in (
+        [7, 6, True],
+        [*fields, 1],
+        [*fields[:5], -1],
+        [*fields[:5], b""],
+        [*fields[:6], [[1, 2, 3]]],
+        [*fields[:6], 1],
+    ):
         with pytest.raises(ProtocolError):
             decode_metadata(encoding.encode(wrong))

@@ -642,10 +642,8 @@ def decode_metadata(blob: bytes | None) -> Metadata:
             metadata = Metadata(Epoch(accepted), Epoch(current), seasoned, id)
         case _:
             raise ProtocolError("not the metadata of a member")
-    match others:
-        case []:
-            # Before a disk could be damaged and go on.
-            return metadata
+    # What older ones have not.
+    match others + [False, 0, []][len(others) :]:
         case [bool(damaged), int(start), list(pairs)] if start >= 0:
             levels = tuple(map(_level, pairs))
             return attrs.evolve(
