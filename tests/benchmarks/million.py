@@ -37,7 +37,7 @@ _CHILDREN = 1000
 _WRITES_PER_SECOND = 2000
 _OUTSTANDING = 256
 # By hand only, so that it is known when there is one.
-_CONFIG = Config(snapshot_interval=1 << 40)
+_CONFIG = Config(snapshot_interval=1 << 40, snapshot_interval_bytes=1 << 60)
 # What the next start has to read beside the snapshot: as much as lies between
 # two snapshots by default.
 _LOG_RECORDS = 20_000

@@ -262,6 +262,27 @@ async def test_purging_keeps_two_snapshots_and_the_log_since(path: Path) -> None
     assert recovered.snapshot == stored(60, b"s60")
 
 
+async def test_a_snapshot_that_is_gone_when_it_is_wanted_is_an_error(
+    path: Path,
+) -> None:
+    async with running(store_at(path)) as client:
+        await client.write(*transactions(1))
+        await client.save(1)
+    store = store_at(path)
+    try:
+        snapshot = store.recover().snapshot
+        assert snapshot is not None
+        # Each time anew.
+        assert list(snapshot.pieces) == list(snapshot.pieces) == [b"s1"]
+        assert snapshot.size == 2
+        (path / snapshot_name(1)).unlink()
+
+        with pytest.raises(StorageError, match=r"state: .*No such file"):
+            list(snapshot.pieces)
+    finally:
+        store.close()
+
+
 async def test_a_damaged_snapshot_gives_way_to_the_older_one(path: Path) -> None:
     async with running(store_at(path)) as client:
         for zxid in range(1, 9):
