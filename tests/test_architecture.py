@@ -162,7 +162,7 @@ def test_every_part_has_its_rule() -> None:
         ("recipes/lock.py", "from coordlib import replica"),
         ("session.py", "from coordlib.testing import MemoryEnsemble"),
         ("__init__.py", "from coordlib.recipes import Lock"),
-        ("command/main.py", "from coordlib import Ensemble"),
+        ("command/arguments.py", "from coordlib import Ensemble"),
         ("testing/simulate.py", "from coordlib.command import main"),
     ],
 )

@@ -1,7 +1,7 @@
 """The ``coordlib`` command: what operators do with data directories.
 
-* ``main``: the arguments, and every error as one line
-* ``survey``: reads a whole directory, without a lock, and judges it
+* ``arguments``: of the command, and every error as one line
+* ``files``, ``survey``: reads a whole directory, without a lock, and judges it
 * ``verify``, ``dump``: what is in it
 * ``transfer``: a state leaves, and founds another ensemble
 * ``backup``, ``repair``: a directory copied and back, or made good
@@ -9,6 +9,6 @@
 * ``terminal``: lines and progress
 """
 
-from .main import main
+from .arguments import main
 
 __all__ = ["main"]

@@ -14,9 +14,10 @@ from functools import partial
 from pathlib import Path
 
 from coordlib.errors import CorruptLogError, StorageError
-from coordlib.storage.directory import Directory, segment_name, snapshot_name
+from coordlib.storage.directory import segment_name, snapshot_name
 
 from .copying import Copied, copy_files, hash_file, new_directory, write_text
+from .files import looking
 from .rewriting import change_metadata, forgetful, standing_alone
 from .survey import Survey, again_if_purged, survey
 from .terminal import note, say
@@ -45,8 +46,7 @@ def back_up(path: Path, target: Path) -> int:
 
 def _copy(path: Path, target: Path) -> Survey:
     with new_directory(target) as aside:
-        directory = Directory.look(path)
-        try:
+        with looking(path) as directory:
             contents = directory.contents()
             # In this order: the log has all that a snapshot was made of.
             names = [*map(snapshot_name, contents.snapshots)]
@@ -54,8 +54,6 @@ def _copy(path: Path, target: Path) -> Survey:
             if not contents.segments:
                 raise StorageError(f"{path} holds no log")
             copy_files(directory, names, aside, "backup")
-        finally:
-            directory.close()
         copied = survey(aside)
         _refuse_damage(copied)
         # It cuts off the end of what was being written, as well.
@@ -99,12 +97,9 @@ def restore_backup(source: Path, path: Path, *, standalone: bool) -> int:
     """
     listed = _read_manifest(source)
     with new_directory(path) as aside:
-        directory = Directory.look(source)
-        try:
+        with looking(source) as directory:
             names = [file.name for file in listed]
             copied = copy_files(directory, names, aside, "restore")
-        finally:
-            directory.close()
         for was, now in zip(listed, copied, strict=True):
             if was != now:
                 raise CorruptLogError(now.name, 0, "not what was backed up")

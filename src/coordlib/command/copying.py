@@ -16,7 +16,7 @@ from pathlib import Path
 import attrs
 
 from coordlib.errors import CorruptLogError, StorageError
-from coordlib.storage.directory import Directory
+from coordlib.storage.directory import OS, Directory
 
 from .terminal import Progress
 
@@ -100,7 +100,7 @@ def copy_files(
                     progress.add(len(block))
                 file.flush()
                 os.fsync(fd)
-                os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+                OS.forget(fd)
             if hash_file(path) != (size, digest.hexdigest()):
                 raise CorruptLogError(str(path), 0, "it does not read back as written")
             copied.append(Copied(name, size, digest.hexdigest()))

@@ -28,7 +28,7 @@ from coordlib.tree import (
     decode_transaction,
 )
 
-from .survey import look_at, read_file
+from .files import look_at, looking, read_file
 from .terminal import escaped, note, say
 
 __all__ = ["Selection", "dump"]
@@ -69,11 +69,9 @@ def dump(path: Path, selection: Selection, *, as_json: bool, with_data: bool) ->
       OSError: The operating system refused.
 
     """
-    directory = look_at(path)
-    try:
+    look_at(path)
+    with looking(path) as directory:
         numbers = directory.contents().segments
-    finally:
-        directory.close()
     for number in numbers:
         file = segment_name(number)
         try:

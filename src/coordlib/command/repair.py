@@ -37,8 +37,9 @@ from coordlib.storage.record import encode_record, encode_seal
 from coordlib.storage.recovery import recover
 
 from .copying import copy_files, new_directory
+from .files import SegmentSurvey, look_at
 from .rewriting import forgetful, standing_alone
-from .survey import SegmentSurvey, Survey, look_at, survey
+from .survey import Survey, survey
 from .terminal import note, say
 from .verify import summary
 
@@ -84,7 +85,7 @@ def repair(path: Path, *, yes: bool, drop_acknowledged: bool, standalone: bool) 
     if not path.is_dir():
         raise StorageError(f"{path} is no data directory")
     # First: a directory without anything of ours gets no lock file.
-    look_at(path).close()
+    look_at(path)
     directory = Directory.open(path, OS)
     try:
         found = survey(path)
@@ -112,13 +113,15 @@ def repair(path: Path, *, yes: bool, drop_acknowledged: bool, standalone: bool) 
 
 
 def _plan(found: Survey) -> Plan:
-    bad = [part.zxid for part in found.snapshots if part.damage is not None]
+    if not found.segments or all(s.identity is None for s in found.segments):
+        raise _hopeless(found)
+    good = found.good_snapshots
+    bad = [part.zxid for part in found.snapshots if part.zxid not in good]
     log_damage = [f for f in found.damage if not f.file.startswith("snapshot.")]
     if not log_damage:
-        if not found.segments or (found.course.base and found.state is None):
+        if found.course.base and found.state is None:
             raise _hopeless(found)
         return Plan(found.course, snapshots=bad)
-    good = [part.zxid for part in found.snapshots if part.zxid not in bad]
     whole = _whole_end(found.segments)
     course = _course_of(whole)
     if whole and any(course.holds(zxid) for zxid in good):
@@ -135,11 +138,11 @@ def _lossy_plan(found: Survey, good: list[int]) -> Plan:
         raise _hopeless(found)
     later = [s for s in found.segments if s.number > cut.number]
     gone = [p.zxid for p in found.snapshots if not found.course.holds(p.zxid)]
-    damaged = [p.zxid for p in found.snapshots if p.damage is not None]
+    bad = [p.zxid for p in found.snapshots if p.zxid not in good]
     return Plan(
         found.course,
         [segment.number for segment in later],
-        sorted({*gone, *damaged}),
+        sorted({*gone, *bad}),
         cut,
         list(_losses(found, cut, later)),
     )

@@ -22,127 +22,34 @@ from typing import TypeVar
 
 import attrs
 
-from coordlib.errors import CorruptLogError, ProtocolError, StorageError
+from coordlib.errors import StorageError
 from coordlib.ids import format_zxid
-from coordlib.replica.driver import decode_metadata
 from coordlib.storage.directory import (
     Contents,
-    Directory,
     segment_name,
     snapshot_name,
 )
 from coordlib.storage.history import Course
-from coordlib.storage.interface import EntryKind
-from coordlib.storage.record import PREFIX_SIZE, Identity, SegmentHead
-from coordlib.storage.scan import SegmentScan
-from coordlib.storage.snapshot import read_snapshot
+from coordlib.storage.record import Identity
 
+from .files import (
+    Finding,
+    SegmentSurvey,
+    SnapshotSurvey,
+    look_at,
+    looking,
+    survey_segment,
+    survey_snapshot,
+)
 from .terminal import Progress
 
-__all__ = [
-    "Finding",
-    "SegmentSurvey",
-    "SnapshotSurvey",
-    "Survey",
-    "again_if_purged",
-    "look_at",
-    "survey",
-]
+__all__ = ["Survey", "again_if_purged", "survey"]
 
 T = TypeVar("T")
 
 # Below this a second process costs more than it does.
 _POOL_BYTES = 32 << 20
 _ATTEMPTS = 10
-# A plain number compares faster, millions of times.
-_TRANSACTION = int(EntryKind.TRANSACTION)
-
-
-@attrs.frozen
-class Finding:
-    """Something about one place that is worth a line.
-
-    Attributes:
-      file: The name of the file.
-      offset: Where in it.
-      what: What is there, for people.
-      is_damage: Whether something that was durable is damaged or missing.
-
-    """
-
-    file: str
-    offset: int
-    what: str
-    is_damage: bool
-
-    def __str__(self) -> str:
-        return f"{self.file}, byte {self.offset}: {self.what}"
-
-
-@attrs.frozen
-class SegmentSurvey:
-    """One segment of the log, by itself.
-
-    Attributes:
-      number: As in its name.
-      size: In bytes.
-      head: ``None`` if it is damaged.
-      identity: Whose it is; ``None`` as well.
-      records: How many good ones there are from the beginning, without seals.
-      meta: The metadata in force at the end of them.
-      highest_epoch: The highest epoch that the metadata in it promise.
-      end: Where the good records end.
-      chain: The hash of the last of them.
-      course: Where the history goes in it; it begins at the head's base.
-      anew: Whether it begins anew in this segment, after a received snapshot.
-      sealed: Where the records end that have a seal.
-      damage: What is wrong at ``end``.
-      rot: Why no power cut can have done that, were this the last segment.
-
-    """
-
-    number: int
-    size: int
-    head: SegmentHead | None = None
-    identity: Identity | None = None
-    records: int = 0
-    meta: bytes | None = None
-    highest_epoch: int = 0
-    end: int = 0
-    chain: bytes = b""
-    course: Course = attrs.Factory(lambda: Course(0))
-    anew: bool = False
-    sealed: int = 0
-    damage: str | None = None
-    rot: str | None = None
-
-    @property
-    def file(self) -> str:
-        """Its name."""
-        return segment_name(self.number)
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether all of it is good, up to a seal at its end."""
-        return self.damage is None and self.sealed == self.end
-
-
-@attrs.frozen
-class SnapshotSurvey:
-    """One snapshot, by itself.
-
-    Attributes:
-      zxid: As in its name.
-      size: In bytes.
-      identity: Whose it is, if that can be told.
-      damage: What is wrong with it.
-
-    """
-
-    zxid: int
-    size: int
-    identity: Identity | None
-    damage: Finding | None
 
 
 @attrs.define
@@ -185,23 +92,17 @@ class Survey:
         """The bytes of all segments and snapshots."""
         return sum(part.size for part in self._parts())
 
+    @property
+    def good_snapshots(self) -> list[int]:
+        """The zxids of those that are whole and of the same member."""
+        return [
+            part.zxid
+            for part in self.snapshots
+            if part.damage is None and part.identity == self.identity
+        ]
+
     def _parts(self) -> list[SegmentSurvey | SnapshotSurvey]:
         return [*self.segments, *self.snapshots]
-
-
-def look_at(path: Path) -> Directory:
-    """Open a data directory for reading.
-
-    Raises:
-      StorageError: There is none, or nothing of ours is in it.
-
-    """
-    directory = Directory.look(path)
-    contents = directory.contents()
-    if not contents.segments and not contents.snapshots:
-        directory.close()
-        raise StorageError(f"{path} holds no log and no snapshot")
-    return directory
 
 
 def again_if_purged(attempt: Callable[[], T]) -> T:
@@ -222,19 +123,16 @@ def survey(path: Path) -> Survey:
       OSError: The operating system refused.
 
     """
-    look_at(path).close()
+    look_at(path)
     return again_if_purged(partial(_survey, path))
 
 
 def _survey(path: Path) -> Survey:
-    directory = look_at(path)
-    try:
+    with looking(path) as directory:
         contents = directory.contents()
         names = [*map(segment_name, contents.segments)]
         names += map(snapshot_name, contents.snapshots)
-        sizes = [directory.size(name) for name in names]
-    finally:
-        directory.close()
+        sizes = list(map(directory.size, names))
     jobs = [partial(survey_segment, path, number) for number in contents.segments]
     total = sum(sizes)
     with Progress("verify", total) as progress:
@@ -277,119 +175,6 @@ def _call(job: Callable[[], T]) -> T:
     return job()
 
 
-def survey_segment(path: Path, number: int) -> SegmentSurvey:
-    """Read one segment, whatever is before and after it.
-
-    Raises:
-      StorageError: It has a format of another version.
-      OSError: It is gone, or the operating system refused.
-
-    """
-    file = segment_name(number)
-    data = read_file(path, file)
-    identity = Identity.named_in(data)
-    try:
-        head = SegmentHead.decode(file, data, identity)
-    except CorruptLogError as error:
-        return SegmentSurvey(number, len(data), damage=error.reason, rot=error.reason)
-    if head.number != number:
-        copy = f"the file is a copy of segment {head.number}"
-        return SegmentSurvey(number, len(data), damage=copy, rot=copy)
-    scan = SegmentScan(data, head)
-    records = _Records(head)
-    damage: str | None
-    rot: str | None
-    try:
-        for kind, zxid, body in scan.entries():
-            records.count += 1
-            if kind == _TRANSACTION:
-                records.course.append(zxid)
-            else:
-                records.take(kind, zxid, body)
-        damage, rot = scan.damage, scan.rot()
-    except (StorageError, ProtocolError) as error:
-        # A good record in its place that makes no sense: it was written so.
-        damage = rot = str(error)
-    return SegmentSurvey(
-        number,
-        len(data),
-        head,
-        identity,
-        records.count,
-        records.meta,
-        records.highest_epoch,
-        scan.offset,
-        scan.chain,
-        records.course,
-        records.anew,
-        scan.sealed,
-        damage,
-        rot,
-    )
-
-
-def read_file(path: Path, file: str) -> bytes:
-    """Return what the disk has of a file, as a start would see it."""
-    directory = Directory.look(path)
-    try:
-        directory.settle(file)
-        return directory.read(file)
-    finally:
-        directory.close()
-
-
-class _Records:
-    """Adds up the records of a segment."""
-
-    def __init__(self, head: SegmentHead) -> None:
-        self.count = 0
-        self.course = Course(head.base)
-        self.anew = False
-        self.meta = head.meta
-        self.highest_epoch = decode_metadata(head.meta).accepted_epoch
-
-    def take(self, kind: int, zxid: int, body: bytes) -> None:
-        """Take a record that is no transaction.
-
-        Raises:
-          ProtocolError: It is not the metadata of a member.
-
-        """
-        if kind == EntryKind.CUT:
-            self.course.cut(zxid)
-        elif kind == EntryKind.META:
-            self.meta = body
-            epoch = decode_metadata(body).accepted_epoch
-            self.highest_epoch = max(self.highest_epoch, epoch)
-        else:
-            self.course, self.anew = Course(zxid), True
-
-
-def survey_snapshot(path: Path, zxid: int) -> SnapshotSurvey:
-    """Read one snapshot.
-
-    Raises:
-      StorageError: It has a format of another version.
-      OSError: It is gone, or the operating system refused.
-
-    """
-    name = snapshot_name(zxid)
-    directory = Directory.look(path)
-    try:
-        directory.settle(name)
-        with directory.reading(name) as read:
-            identity = Identity.named_in(read(0, PREFIX_SIZE))
-            size = 0
-            try:
-                size = sum(map(len, read_snapshot(name, zxid, read, identity)))
-            except CorruptLogError as error:
-                damage = Finding(name, error.offset, error.reason, is_damage=True)
-                return SnapshotSurvey(zxid, size, None, damage)
-    finally:
-        directory.close()
-    return SnapshotSurvey(zxid, size, identity, None)
-
-
 def _judge_log(found: Survey) -> None:
     """Put the segments together, as recovery does, but past the first damage."""
     previous: SegmentSurvey | None = None
@@ -410,7 +195,7 @@ def _misfits(
     found: Survey, segment: SegmentSurvey, previous: SegmentSurvey | None
 ) -> Iterator[Finding]:
     """Yield why a segment does not go on where the one before it ends."""
-    if segment.identity not in {None, found.identity}:
+    if segment.identity is not None and segment.identity != found.identity:
         what = "of another member or ensemble than the files before it"
         yield Finding(segment.file, 0, what, is_damage=True)
     if previous is None:

@@ -18,12 +18,19 @@ _UPDATE_INTERVAL = 0.1
 
 def say(line: str) -> None:
     """Write a line of the result."""
-    sys.stdout.write(f"{line}\n")
+    sys.stdout.write(f"{_harmless(line, sys.stdout.encoding)}\n")
 
 
 def note(line: str) -> None:
     """Write a line about the result, or an error."""
-    sys.stderr.write(f"{line}\n")
+    sys.stderr.write(f"{_harmless(line, sys.stderr.encoding)}\n")
+
+
+def _harmless(line: str, encoding: str) -> str:
+    """Return what a terminal only shows, and the stream can take."""
+    if not line.isprintable():
+        line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
+    return line.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def escaped(text: str) -> str:

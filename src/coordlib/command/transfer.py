@@ -18,7 +18,7 @@ from coordlib.consensus import Metadata
 from coordlib.errors import CorruptLogError, ProtocolError, StorageError
 from coordlib.ids import MEMBER_ID_MAX, Zxid, epoch_of, format_zxid, make_zxid
 from coordlib.replica.driver import encode_metadata
-from coordlib.storage.directory import Directory, segment_name, snapshot_name
+from coordlib.storage.directory import segment_name, snapshot_name
 from coordlib.storage.history import History
 from coordlib.storage.interface import EntryKind
 from coordlib.storage.portable import read_portable, save_portable
@@ -37,8 +37,9 @@ from coordlib.tree import (
 )
 
 from .copying import new_directory
+from .files import looking, read_file
 from .rewriting import beyond, opened_log
-from .survey import Survey, again_if_purged, read_file, survey
+from .survey import Survey, again_if_purged, survey
 from .terminal import Progress, megabytes, note, say
 
 __all__ = ["export_state", "import_state"]
@@ -76,8 +77,7 @@ def _newest_snapshot(path: Path) -> tuple[int, list[bytes]]:
     found = survey(path)
     zxid = found.state
     if zxid is None and found.damage:
-        good = [part.zxid for part in found.snapshots if part.damage is None]
-        zxid = max(good, default=None)
+        zxid = max(found.good_snapshots, default=None)
         note(f"note: the log is damaged: {found.damage[0]}")
     if zxid is None:
         raise StorageError(f"{path} holds no good snapshot; --with-log takes the log")
@@ -86,12 +86,8 @@ def _newest_snapshot(path: Path) -> tuple[int, list[bytes]]:
 
 def _pieces_of(found: Survey, zxid: int) -> list[bytes]:
     name = snapshot_name(zxid)
-    directory = Directory.look(found.path)
-    try:
-        with directory.reading(name) as read:
-            return list(read_snapshot(name, zxid, read, found.identity))
-    finally:
-        directory.close()
+    with looking(found.path) as directory, directory.reading(name) as read:
+        return list(read_snapshot(name, zxid, read, found.identity))
 
 
 def _replayed(path: Path, upto: int | None) -> tuple[int, list[bytes]]:
@@ -102,8 +98,8 @@ def _replayed(path: Path, upto: int | None) -> tuple[int, list[bytes]]:
     last = found.course.last if upto is None else upto
     if not found.course.holds(last):
         raise StorageError(f"{path} holds no state at {format_zxid(last)}")
-    before = [part.zxid for part in found.snapshots if part.damage is None]
-    usable = [z for z in before if z <= last and found.course.holds(z)]
+    good = found.good_snapshots
+    usable = [z for z in good if z <= last and found.course.holds(z)]
     tree = DataTree()
     if usable:
         restore(tree, b"".join(_pieces_of(found, usable[-1])))
@@ -112,6 +108,8 @@ def _replayed(path: Path, upto: int | None) -> tuple[int, list[bytes]]:
     for zxid, payload in _read_history(found).records:
         if tree.zxid < zxid <= last:
             tree.apply(Zxid(zxid), payload)
+    if tree.zxid != last:
+        raise StorageError(f"{path}: its replica has changed the log meanwhile")
     return last, [encode_snapshot(capture(tree))]
 
 

@@ -10,6 +10,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
+from concurrent.futures import BrokenExecutor
 from pathlib import Path
 
 from coordlib.errors import CoordError, CorruptLogError
@@ -60,6 +61,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         about = f"{error.filename}: " if error.filename is not None else ""
         note(f"coordlib: {about}{error.strerror or error}")
+        return _FAILED
+    except (BrokenExecutor, MemoryError) as error:
+        note(f"coordlib: too little memory, or a process was killed: {error}")
         return _FAILED
     except CoordError as error:
         note(f"coordlib: {error}")
@@ -131,7 +135,7 @@ def _add_snapshot(group: argparse.ArgumentParser) -> None:
 
     leave = verbs.add_parser("export", help="write the newest state into one file")
     _add_directory(leave)
-    leave.add_argument("file", type=Path, metavar="FILE", help="a new file")
+    leave.add_argument("file", type=_path, metavar="FILE", help="a new file")
     leave.add_argument(
         "--with-log",
         action="store_true",
@@ -150,7 +154,7 @@ def _add_snapshot(group: argparse.ArgumentParser) -> None:
     begin = verbs.add_parser(
         "import", help="begin a new ensemble; the same file for each of its members"
     )
-    begin.add_argument("file", type=Path, metavar="FILE", help="an exported state")
+    begin.add_argument("file", type=_path, metavar="FILE", help="an exported state")
     _add_directory(begin)
     begin.add_argument("--member", type=int, default=1, help="the member's id")
     begin.add_argument("--name", default="coordlib", help="the ensemble's name")
@@ -171,12 +175,12 @@ def _add_snapshot(group: argparse.ArgumentParser) -> None:
 
 def _add_backup(parser: argparse.ArgumentParser) -> None:
     _add_directory(parser)
-    parser.add_argument("target", type=Path, metavar="TARGET", help="a new directory")
+    parser.add_argument("target", type=_path, metavar="TARGET", help="a new directory")
     parser.set_defaults(run=lambda chosen: back_up(chosen.dir, chosen.target))
 
 
 def _add_restore(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("source", type=Path, metavar="SOURCE", help="the backup")
+    parser.add_argument("source", type=_path, metavar="SOURCE", help="the backup")
     _add_directory(parser)
     _add_standalone(parser)
     parser.set_defaults(
@@ -195,7 +199,12 @@ def _add_standalone(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_directory(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("dir", type=Path, metavar="DIR", help="the data directory")
+    parser.add_argument("dir", type=_path, metavar="DIR", help="the data directory")
+
+
+def _path(text: str) -> Path:
+    """Return an absolute path, whose name can be told; links in it stay."""
+    return Path(os.path.abspath(text))
 
 
 def _zxid(text: str) -> int:
