@@ -18,7 +18,8 @@ from coordlib.consensus import Proposal, SendRecords, Settings
 from coordlib.errors import ProtocolError
 from coordlib.ids import Epoch, Zxid
 from coordlib.replica.links import ReplicaLink, ReplicaLinks
-from coordlib.replica.outgoing import send_records, send_snapshot
+from coordlib.replica.outgoing import Outgoing
+from coordlib.replica.progress import LongWork
 from coordlib.replica.wire import (
     Body,
     SnapshotFrom,
@@ -75,6 +76,10 @@ async def a_store() -> AsyncIterator[Client]:
         yield client
 
 
+def outgoing(client: Client) -> Outgoing:
+    return Outgoing(client.store, Settings(), LongWork("test"))
+
+
 def a_link() -> tuple[FakeLink, ReplicaLink]:
     link = FakeLink()
     return link, ReplicaLinks(1 << 30).add(link)
@@ -86,8 +91,8 @@ ORDER = SendRecords(1, Epoch(3), Zxid(7), Zxid(1900))
 async def test_records_leave_as_proposals_of_the_leaders_epoch() -> None:
     link, replica_link = a_link()
     async with a_store() as client:
-        await send_records(
-            replica_link, client.store, ORDER, Settings(), trio.lowlevel.checkpoint
+        await outgoing(client).send_records(
+            replica_link, ORDER, trio.lowlevel.checkpoint
         )
 
     previous = 7
@@ -111,11 +116,9 @@ async def test_records_are_read_no_faster_than_the_link_takes_them() -> None:
     link.full = True
     async with a_store() as client, trio.open_nursery() as nursery:
         nursery.start_soon(
-            send_records,
+            outgoing(client).send_records,
             replica_link,
-            client.store,
             ORDER,
-            Settings(),
             trio.lowlevel.checkpoint,
         )
         for count in (1, 2):
@@ -133,7 +136,7 @@ async def test_records_wait_until_they_are_durable() -> None:
     durable = trio.Event()
     async with a_store() as client, trio.open_nursery() as nursery:
         nursery.start_soon(
-            send_records, replica_link, client.store, ORDER, Settings(), durable.wait
+            outgoing(client).send_records, replica_link, ORDER, durable.wait
         )
         await trio.testing.wait_all_tasks_blocked()
         assert link.sent == []
@@ -146,7 +149,7 @@ async def test_records_wait_until_they_are_durable() -> None:
 async def test_what_the_learner_has_of_a_snapshot_is_not_sent(here: int) -> None:
     link, replica_link = a_link()
     async with a_store() as client, trio.open_nursery() as nursery:
-        nursery.start_soon(send_snapshot, replica_link, client.store, SNAPSHOT)
+        nursery.start_soon(outgoing(client).send_snapshot, replica_link, SNAPSHOT)
         await trio.testing.wait_all_tasks_blocked()
         digest = blake2b(CONTENT, digest_size=16).digest()
         assert link.sent == [SnapshotOffer(SNAPSHOT, len(CONTENT), digest)]
@@ -168,7 +171,7 @@ async def test_what_the_learner_has_of_a_snapshot_is_not_sent(here: int) -> None
 async def test_a_snapshot_that_the_learner_took_over_at_once_is_not_sent() -> None:
     link, replica_link = a_link()
     async with a_store() as client, trio.open_nursery() as nursery:
-        nursery.start_soon(send_snapshot, replica_link, client.store, SNAPSHOT)
+        nursery.start_soon(outgoing(client).send_snapshot, replica_link, SNAPSHOT)
         await trio.testing.wait_all_tasks_blocked()
         replica_link.answer(SnapshotFrom(SNAPSHOT, len(CONTENT)))
 
@@ -194,7 +197,7 @@ async def test_nonsense_for_an_answer_is_refused(answers: list[SnapshotFrom]) ->
     async with a_store() as client, trio.open_nursery() as nursery:
         nursery.start_soon(answer)
         with pytest.raises(ProtocolError):
-            await send_snapshot(replica_link, client.store, SNAPSHOT)
+            await outgoing(client).send_snapshot(replica_link, SNAPSHOT)
 
 
 # Whole members.
@@ -215,6 +218,11 @@ async def test_a_snapshot_goes_on_where_a_broken_link_left_off() -> None:
         await members.restart(away)
         incoming = members[away]._running().driver._incoming
         await poll(lambda: len(incoming._content) >= 100_000)
+        [sending] = members[leader].statistics().progress
+        assert sending.work == f"sending a snapshot to member {away}"
+        [receiving] = members[away].statistics().progress
+        assert receiving.work == f"receiving a snapshot from member {leader}"
+        assert 0 < receiving.done < sending.done <= sending.total == receiving.total
         members.partition({away}, set(members) - {away})
         await trio.sleep(3)
         assert not members[away].statistics().epoch

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack, suppress
 from functools import partial
 from typing import Protocol
 
@@ -80,7 +80,8 @@ from coordlib.tree import DataTree
 
 from .incoming import Incoming
 from .links import Job, ReplicaLink, ReplicaLinks
-from .outgoing import send_records, send_snapshot
+from .outgoing import Outgoing
+from .progress import LongWork
 from .wire import (
     Body,
     Confirm,
@@ -165,6 +166,7 @@ class Driver:
         machine: StateMachine,
         store: LogStore,
         config: Config,
+        long_work: LongWork,
     ) -> None:
         self.links = ReplicaLinks(config.limits.backlog_bytes_max)
         # How many links were cut because of what came over them.
@@ -174,6 +176,7 @@ class Driver:
         self._machine = machine
         self._store = store
         self._config = config
+        self._long_work = long_work
         self._peer: Peer | None = None
         self._name = "member"
         self._nursery: trio.Nursery | None = None
@@ -194,9 +197,12 @@ class Driver:
         # What is received of a snapshot, and from where it was offered last.
         self._incoming = Incoming()
         self._offered_by: LinkId = 0
+        # Around what is told of it while it comes.
+        self._receiving = ExitStack()
+        self._received: Callable[[int], None] = _tell_nobody
         # What the core was told of the store.
         self._extent: Extent | None = None
-        self._settings = Settings()
+        self._outgoing = Outgoing(store, Settings(), long_work)
 
     # --- life ---
 
@@ -218,7 +224,7 @@ class Driver:
         metadata = recovered_metadata(recovered)
         self.damage = recovered.damage
         self._log_damage(metadata)
-        self._settings = Settings(
+        settings = Settings(
             heartbeat_interval=config.heartbeat_interval,
             silence_timeout=config.silence_timeout,
             election_wait=config.election_wait,
@@ -227,6 +233,7 @@ class Driver:
             history_records_max=config.history_records_max,
             history_bytes_max=config.history_bytes_max,
         )
+        self._outgoing = attrs.evolve(self._outgoing, settings=settings)
         self._peer = Peer(
             me,
             voters,
@@ -234,7 +241,7 @@ class Driver:
             history=History.recovered(recovered.base, recovered.records),
             applied=Zxid(recovered.snapshot.zxid if recovered.snapshot else 0),
             founding_id=founding_id,
-            settings=self._settings,
+            settings=settings,
         )
         self.look_at_store()
 
@@ -308,6 +315,8 @@ class Driver:
             logger.warning("%s: cut off member %s: %s", self._name, link.member, error)
         finally:
             self.links.remove(own)
+            if own.id == self._offered_by:
+                self._receiving.close()
             self._drop_held(own.id)
             self.peer.link_down(own.id, trio.current_time())
             self._carry_out()
@@ -341,20 +350,29 @@ class Driver:
                 # Of a role that is over: what is here of another one stays.
                 return
             self._offered_by = link.id
+            self._tell_received(link.member, body.size)
             offset = self._incoming.offered(body)
             if offset < body.size:
                 link.send(encode_body(SnapshotFrom(body.zxid, offset)))
         elif link.id == self._offered_by:
             self._incoming.take(body)
+            self._received(body.offset + len(body.part))
         else:
             return
         snapshot = self._incoming.complete()
         if snapshot is not None:
+            self._receiving.close()
             # Decoded bit by bit; only pings are answered meanwhile. It is
             # checked before the core hears of it, for there is no way back.
             link.staging = True
             if self._nursery is not None:
                 self._nursery.start_soon(self._stage, link, snapshot)
+
+    def _tell_received(self, member: MemberId, size: int) -> None:
+        self._receiving.close()
+        work = f"receiving a snapshot from member {member}"
+        doing = self._long_work.doing(work, total=size, unit="bytes")
+        self._received = self._receiving.enter_context(doing)
 
     async def _stage(self, link: ReplicaLink, snapshot: Snapshot) -> None:
         try:
@@ -434,14 +452,15 @@ class Driver:
                 self._write(io, [(EntryKind.BASE, zxid, body)])
             case SendSnapshot(id, zxid):
                 if link := self.links.get(id):
-                    self._stream(link, partial(send_snapshot, link, self._store, zxid))
+                    self._stream(
+                        link, partial(self._outgoing.send_snapshot, link, zxid)
+                    )
             case SendRecords(id):
                 if link := self.links.get(id):
                     # What is delivered may not be on our own disk yet.
                     wait = partial(self.wait_durable, self._last_io)
-                    store, settings = self._store, self._settings
                     self._stream(
-                        link, partial(send_records, link, store, effect, settings, wait)
+                        link, partial(self._outgoing.send_records, link, effect, wait)
                     )
             case KeepSnapshot():
                 self._machine.keep_snapshot()
@@ -609,6 +628,10 @@ class Driver:
         """Wait until every write up to this one is durable."""
         while self._durable_io < io:
             await self._durable.park()
+
+
+def _tell_nobody(_done: int) -> None:
+    """Nothing is being received."""
 
 
 async def _raise(error: Exception) -> None:

@@ -116,7 +116,7 @@ class Replica:
         self.serving = False
         self.incarnation = surroundings.entropy(16)
         self.long_work = LongWork(f"member {member}")
-        self.driver = Driver(self, store, config)
+        self.driver = Driver(self, store, config, self.long_work)
         self._voters = voters
         self._name = name
         self._store = store

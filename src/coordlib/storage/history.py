@@ -90,10 +90,13 @@ class History:
         place = bisect_left(self.records, zxid, key=_zxid_of)
         return place < len(self.records) and self.records[place][0] == zxid
 
-    def between(self, after: int, upto: int) -> list[tuple[int, bytes]]:
-        """Return the records with ``after < zxid <= upto``."""
+    def between(
+        self, after: int, upto: int, count: int | None = None
+    ) -> list[tuple[int, bytes]]:
+        """Return the records with ``after < zxid <= upto``, or the first of them."""
         low = bisect_right(self.records, after, key=_zxid_of)
-        return self.records[low : bisect_right(self.records, upto, key=_zxid_of)]
+        high = bisect_right(self.records, upto, key=_zxid_of)
+        return self.records[low : high if count is None else min(high, low + count)]
 
     def forget(self, zxid: int) -> None:
         """Let the history begin after ``zxid``, which it holds."""

@@ -175,7 +175,7 @@ class SnapshotReading(Reading[bytes], Protocol):
     """The content of a kept snapshot."""
 
     async def identify(self) -> tuple[int, bytes]:
-        """Check all of it; return its size, and a digest of sixteen bytes.
+        """Check all of it; return its size, and a digest of sixteen bytes. First.
 
         Who holds the same content at the same zxid has the same digest.
 

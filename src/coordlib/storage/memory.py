@@ -163,7 +163,8 @@ class MemoryDisk:
         if self._snapshots:
             newest, pieces = self._snapshots[-1]
             snapshot = newest, sum(map(len, pieces))
-        size = sum(len(body) for _, body in self.records(self._history.base, newest))
+        older = self._history.between(self._history.base, newest)
+        size = sum(len(body) for _, body in older)
         parts = ((self._history.base, size), (newest, 0))
         self.extent = Extent(self._history.base, parts, snapshot)
 
@@ -179,9 +180,9 @@ class MemoryDisk:
                 return b"".join(pieces)
         raise StorageError("the snapshot was purged meanwhile")
 
-    def records(self, after: int, upto: int) -> list[tuple[int, bytes]]:
-        """Return the transactions with ``after < zxid <= upto``."""
-        return self._history.between(after, upto)
+    def records(self, after: int, upto: int, count: int) -> list[tuple[int, bytes]]:
+        """Return the first transactions with ``after < zxid <= upto``."""
+        return self._history.between(after, upto, count)
 
 
 @attrs.define(eq=False)
@@ -315,7 +316,7 @@ class _RecordReading:
             return None
         if self._after < self._disk.extent.base:
             raise StorageError("the log was purged meanwhile")
-        records = self._disk.records(self._after, self._upto)[:_READ_MAX]
+        records = self._disk.records(self._after, self._upto, _READ_MAX)
         if not records:
             raise StorageError(f"the log ends before {format_zxid(self._upto)}")
         self._after = records[-1][0]
