@@ -436,6 +436,23 @@ async def test_a_snapshot_that_does_not_read_back_is_an_error(path: Path) -> Non
     assert read(path).snapshot is None
 
 
+async def test_a_large_snapshot_never_owes_the_disk_much(path: Path) -> None:
+    owed = [0]
+
+    def count(operation: str, name: str) -> None:
+        if name.startswith("tmp.saved") and operation in {"write", "sync"}:
+            owed.append(owed[-1] + (1 << 16) if operation == "write" else 0)
+
+    async with running(store_at(path, FakeSystem(after=count))) as client:
+        await client.write(*transactions(1))
+        await client.store.save_snapshot(1, [bytes(1 << 16)] * 150)
+
+    # The head is a short block.
+    assert max(owed) == (4 << 20) + (1 << 16)
+    assert owed[-1] == 0
+    assert len(owed) > 150
+
+
 async def test_a_bug_in_the_thread_ends_the_run_too(path: Path) -> None:
     store = store_at(path)
     store.recover()

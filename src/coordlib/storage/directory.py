@@ -42,6 +42,9 @@ _NAME = re.compile(
     r"(?:damaged\.(?P<generation>[0-9a-f]{8})\.)?"
     r"(?P<kind>log|snapshot|tmp\.[a-z]+)\.(?P<id>[0-9a-f]{16})"
 )
+# What a staged file may owe to the disk. The log's syncs wait for that: for all of
+# a large snapshot, a slow disk takes seconds, and a leader loses its lead.
+_UNSYNCED_BYTES_MAX = 4 << 20
 # What is read at a time of a file that need not be in memory.
 _BLOCK_BYTES = 1 << 18
 _FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW
@@ -338,10 +341,14 @@ class Directory:
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _FLAGS
         fd = self._system.open(aside, flags, dir_fd=self._fd)
         try:
-            written = blake2b()
+            written, unsynced = blake2b(), 0
             for block in content:
                 self._write(fd, block)
                 written.update(block)
+                unsynced += len(block)
+                if unsynced >= _UNSYNCED_BYTES_MAX:
+                    self._system.sync(fd)
+                    unsynced = 0
             self._system.sync(fd)
             # So that it is read back from the disk, and not from memory.
             self._system.forget(fd)
