@@ -110,8 +110,8 @@ def _record(kind: int, zxid: int, body: bytes, *, with_data: bool) -> Fields:
 
 
 def _metadata(body: bytes) -> Fields:
-    known = attrs.asdict(decode_metadata(body))
-    return {k: v.hex() if isinstance(v, bytes) else v for k, v in known.items()}
+    known: Fields = attrs.asdict(decode_metadata(body))
+    return {key: _plain(value) for key, value in known.items()}
 
 
 def _transaction(body: bytes, *, with_data: bool) -> Fields:

@@ -70,7 +70,9 @@ def forgetful(metadata: Metadata) -> Metadata:
 def standing_alone(metadata: Metadata) -> Metadata:
     """Return the metadata of the only member, which goes on with what it has."""
     epoch = beyond(metadata.accepted_epoch)
-    return attrs.evolve(metadata, accepted_epoch=epoch, seasoned=True, damaged=False)
+    return attrs.evolve(
+        metadata, accepted_epoch=epoch, seasoned=True, damaged=False, levels=()
+    )
 
 
 def beyond(epoch: int) -> Epoch:
