@@ -8,6 +8,7 @@
   * ``record``, ``snapshot``: the formats
   * ``directory``: the lock, the names, the few ways to change a file
   * ``log``: appends and purges, in an order that any crash may interrupt
-  * ``reading``: reads the log back while it goes on, for members that are behind
+  * ``reading``: reads log and snapshots back while they go on, for members that
+    are behind; ``threaded``: the same without holding up the loop
   * ``recovery``: reads it all and tells a torn end from damage
 """

@@ -8,31 +8,26 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Generic, Protocol, TypeVar
 
 import attrs
 import trio
 
-from coordlib.errors import CorruptLogError, StorageError
+from coordlib.errors import StorageError
 
 from .directory import OS, Directory, System
 from .history import gap_refused
 from .interface import Extent, Records, Recovered, Write
 from .log import Bounds, Log
 from .patience import PatientSystem, is_want_of_room
-from .reading import SnapshotReading
 from .record import Identity
 from .recovery import recover
+from .threaded import ThreadReading, ThreadSnapshotReading, os_errors_about
 
 __all__ = ["FileStore"]
-
-S = TypeVar("S")
-T = TypeVar("T")
-T_co = TypeVar("T_co", covariant=True)
 
 # A disk that hangs longer than this must not keep the program from ending.
 _JOIN_TIMEOUT = 10.0
@@ -119,7 +114,7 @@ class FileStore:
         bounds = Bounds(
             self._segment_bytes_max, self._snapshots_kept, self._kept_bytes_max
         )
-        with _os_errors_about(self._path):
+        with os_errors_about(self._path):
             directory = Directory.open(self._path, self._system)
             try:
                 recovered, position = recover(
@@ -237,7 +232,7 @@ class FileStore:
         """What can be read back. It may be overtaken at any time."""
         return Extent() if self._log is None else self._log.extent
 
-    def read_records(self, after: int, upto: int) -> _ThreadReading[Records]:
+    def read_records(self, after: int, upto: int) -> ThreadReading[Records]:
         """Read the transactions with ``after < zxid <= upto``, which are durable."""
         assert self._log is not None, "recover first"
         reading = self._log.read_records(after, upto)
@@ -245,9 +240,9 @@ class FileStore:
         def distrust() -> None:
             self._distrust(lambda log: log.distrust_segment(reading.segment))
 
-        return _ThreadReading(reading, self._path, distrust)
+        return ThreadReading(reading, self._path, distrust)
 
-    def read_snapshot(self, zxid: int) -> _SnapshotThreadReading:
+    def read_snapshot(self, zxid: int) -> ThreadSnapshotReading:
         """Read a kept snapshot."""
         assert self._log is not None, "recover first"
         reading = self._log.read_snapshot(zxid)
@@ -255,8 +250,8 @@ class FileStore:
         def distrust() -> None:
             self._distrust(lambda log: log.distrust_snapshot(zxid))
 
-        steps: _ThreadReading[bytes] = _ThreadReading(reading, self._path, distrust)
-        return _SnapshotThreadReading(reading, steps)
+        steps: ThreadReading[bytes] = ThreadReading(reading, self._path, distrust)
+        return ThreadSnapshotReading(reading, steps)
 
     def _distrust(self, do: Callable[[Log], None]) -> None:
         self._queue.put(_Distrust(do))
@@ -274,7 +269,7 @@ class FileStore:
         self._log = self._directory = None
 
     def _stage(self, log: Log, zxid: int, pieces: Sequence[bytes]) -> bool:
-        with _os_errors_about(self._path):
+        with os_errors_about(self._path):
             try:
                 log.stage_snapshot(zxid, pieces)
             except OSError as error:
@@ -289,7 +284,7 @@ class FileStore:
         self, log: Log, on_durable: Callable[[int], None], on_end: Callable[[], None]
     ) -> None:
         try:
-            with _os_errors_about(self._path):
+            with os_errors_about(self._path):
                 self._write_until_stopped(log, on_durable)
         except BaseException as error:  # noqa: BLE001 - run raises it
             self._error = error
@@ -332,106 +327,11 @@ class FileStore:
 
 @attrs.frozen
 class _Translated:
-    """The same pieces, with the errors of :func:`_os_errors_about`."""
+    """The same pieces, with the errors of :func:`os_errors_about`."""
 
     _pieces: Iterable[bytes]
     _path: Path
 
     def __iter__(self) -> Iterator[bytes]:
-        with _os_errors_about(self._path):
+        with os_errors_about(self._path):
             yield from self._pieces
-
-
-class _Steps(Protocol[T_co]):
-    """What reads something step by step; see ``reading``."""
-
-    def next(self) -> T_co | None: ...
-
-    def close(self) -> None: ...
-
-
-@attrs.define(eq=False)
-class _ThreadReading(Generic[T]):
-    """Reads in threads, one step in each; implements ``Reading``."""
-
-    _reading: _Steps[T]
-    _path: Path
-    # Called when what is read is damaged.
-    _distrust: Callable[[], None]
-    # Held by the thread that reads, and by who closes the files.
-    _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False)
-    _closed: bool = attrs.field(default=False, init=False)
-
-    async def next(self) -> T | None:
-        """See ``Reading``."""
-        return await self.step(self._reading.next)
-
-    async def step(self, do: Callable[[], S]) -> S:
-        """Do this in a thread; one that a disk holds up is left behind."""
-        try:
-            step = partial(self._step, do)
-            return await trio.to_thread.run_sync(step, abandon_on_cancel=True)
-        except StorageError as error:
-            if _is_damage(error):
-                self._distrust()
-            raise
-
-    def close(self) -> None:
-        """See ``Reading``."""
-        self._closed = True
-        if self._lock.acquire(blocking=False):
-            self._reading.close()
-            self._lock.release()
-
-    def _step(self, do: Callable[[], S]) -> S:
-        try:
-            with self._lock, _os_errors_about(self._path):
-                if self._closed:
-                    raise StorageError("nobody reads any more")
-                return do()
-        finally:
-            # Who closed it did not wait for us.
-            if self._closed:
-                self.close()
-
-
-@attrs.define(eq=False)
-class _SnapshotThreadReading:
-    """Implements ``SnapshotReading``."""
-
-    _reading: SnapshotReading
-    _steps: _ThreadReading[bytes]
-
-    async def identify(self) -> tuple[int, bytes]:
-        """See ``SnapshotReading``."""
-        return await self._steps.step(self._reading.identify)
-
-    def begin_at(self, offset: int) -> None:
-        """See ``SnapshotReading``."""
-        self._reading.begin_at(offset)
-
-    async def next(self) -> bytes | None:
-        """See ``Reading``."""
-        return await self._steps.next()
-
-    def close(self) -> None:
-        """See ``Reading``."""
-        self._steps.close()
-
-
-def _is_damage(error: StorageError) -> bool:
-    """Tell whether it will be the same again; a file may be purged meanwhile."""
-    cause = error.__cause__
-    refused = isinstance(cause, OSError) and not (
-        isinstance(cause, FileNotFoundError) or is_want_of_room(cause)
-    )
-    return refused or isinstance(error, CorruptLogError)
-
-
-@contextmanager
-def _os_errors_about(path: Path) -> Iterator[None]:
-    """Translate what the operating system refuses, the one place where we do."""
-    try:
-        yield
-    except OSError as error:
-        raise StorageError(f"{path}: {error}") from error
