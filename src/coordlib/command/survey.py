@@ -180,7 +180,7 @@ def _judge_log(found: Survey) -> None:
     previous: SegmentSurvey | None = None
     for segment in found.segments:
         found.findings += _misfits(found, segment, previous)
-        if not found.damage:
+        if segment.head is not None and not found.damage:
             course = segment.course
             if previous is None or segment.anew:
                 found.course = attrs.evolve(course)
