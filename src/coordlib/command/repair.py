@@ -9,8 +9,8 @@ have synchronised it, unless it is the only one.
 
 A crash may come anywhere. Dropping begins with the segment in which the damage
 is: it is replaced, at one go, by its good part and a record that says that the
-disk has forgotten something. What follows does not fit it then, and is removed
-from the end, so that what there is meanwhile is refused as before, or whole.
+disk has forgotten something. What follows does not fit it then, nor does it when
+some of that is gone; so what there is meanwhile is refused as before, or whole.
 """
 
 from __future__ import annotations
@@ -252,12 +252,9 @@ def _copy_aside(directory: Directory, path: Path) -> None:
 def _carry_out(
     directory: Directory, found: Survey, plan: Plan, *, standalone: bool
 ) -> None:
-    segments = plan.segments
     if plan.cut is not None:
         _replace(directory, found, plan.cut, plan.course.last, standalone=standalone)
-        # What is left of them does not fit the new one.
-        segments = segments[::-1]
-    for number in segments:
+    for number in plan.segments:
         directory.remove(segment_name(number))
         directory.sync()
     for zxid in plan.snapshots:
