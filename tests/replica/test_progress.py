@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 import pytest
 import trio
 import trio.testing
 
-from coordlib import Ensemble, Progress
+from coordlib import Config, Ensemble, Progress
 from coordlib.replica.progress import LongWork
 from coordlib.storage.interface import Recovered
 from coordlib.storage.memory import MemoryDisk, MemoryStore
@@ -78,3 +79,25 @@ async def test_a_member_that_starts_says_so() -> None:
         assert ensemble.statistics().progress == ()
 
     assert seen == [(Progress("recovering the log", 0, 0, ""),)]
+
+
+async def test_a_member_that_saves_a_snapshot_says_so_until_it_is_there() -> None:
+    seen: list[tuple[Progress, ...]] = []
+
+    class WatchedStore(MemoryStore):
+        async def save_snapshot(self, zxid: int, pieces: Sequence[bytes]) -> bool:
+            saved = await super().save_snapshot(zxid, pieces)
+            seen.append(ensemble.statistics().progress)
+            return saved
+
+    store = WatchedStore(MemoryDisk())
+    ensemble = Ensemble(store=store, config=Config(snapshot_interval=5))
+    async with ensemble, ensemble.session() as session:
+        for number in range(9):
+            await session.create(f"/{number}")
+        while not seen or ensemble.statistics().progress:
+            await trio.lowlevel.checkpoint()
+
+    (saving,) = seen[0]
+    assert (saving.work, saving.unit) == ("saving a snapshot", "znodes")
+    assert saving.done == saving.total > 4

@@ -538,7 +538,10 @@ class Replica:
             raise closed_error()
         captured = capture(self.tree)
         zxid = Zxid(captured.zxid)
-        pieces = await self._make_pieces("making a backup", captured)
+        with self.long_work.doing(
+            "making a backup", total=captured.count, unit="znodes"
+        ) as tell:
+            pieces = await self._snapshots.finish(captured, tell)
         return Backup(zxid, await write_backup(target, zxid, pieces, blocking))
 
     @property
@@ -554,17 +557,16 @@ class Replica:
         self._applied_since = self._applied_bytes = 0
         self._nursery.start_soon(self._save_snapshot, capture(self.tree))
 
-    async def _make_pieces(self, work: str, captured: Capture) -> list[bytes]:
-        count = captured.count
-        with self.long_work.doing(work, total=count, unit="znodes") as tell:
-            return await self._snapshots.finish(captured, tell)
-
     async def _save_snapshot(self, captured: Capture) -> None:
         io = self.driver.last_io
-        pieces = await self._make_pieces("making a snapshot", captured)
-        # The tree may be ahead of our own disk, and a snapshot must not be.
-        await self.driver.wait_durable(io)
-        if not await self._store.save_snapshot(captured.zxid, pieces):
+        with self.long_work.doing(
+            "saving a snapshot", total=captured.count, unit="znodes"
+        ) as tell:
+            pieces = await self._snapshots.finish(captured, tell)
+            # The tree may be ahead of our own disk, and a snapshot must not be.
+            await self.driver.wait_durable(io)
+            is_saved = await self._store.save_snapshot(captured.zxid, pieces)
+        if not is_saved:
             logger.warning(
                 "member %d: no room on the disk for a snapshot; the log grows until "
                 "the next one, which is tried as usual",
