@@ -27,7 +27,11 @@ from .load import PAYLOAD, Figures
 __all__ = ["run_behind"]
 
 # The log on the disk is all there is of what is older than a second.
-_NO_SNAPSHOTS = Config(snapshot_interval=1 << 40, history_records_max=10_000)
+_NO_SNAPSHOTS = Config(
+    snapshot_interval=1 << 40,
+    snapshot_interval_bytes=1 << 50,
+    history_records_max=10_000,
+)
 _CONFIGS = {"records": _NO_SNAPSHOTS, "znodes": Config()}
 _OUTSTANDING = 1000
 

@@ -22,6 +22,7 @@ from coordlib.consensus import (
     Halt,
     History,
     InstallSnapshot,
+    KeepSnapshot,
     LeaderInfo,
     Message,
     Metadata,
@@ -35,8 +36,10 @@ from coordlib.consensus import (
     RoleChanged,
     SaveMetadata,
     Send,
+    SendSnapshot,
     Settings,
     Snapshot,
+    Stored,
     Truncate,
     UpToDate,
     Vote,
@@ -459,6 +462,48 @@ def test_an_observer_does_not_prolong_an_epoch_that_nobody_establishes() -> None
 
     roles = [change.role for change in of(peer.drain(), RoleChanged)]
     assert Role.LOOKING in roles
+
+
+def test_a_voter_that_answers_while_a_snapshot_is_sent_to_it_prolongs_the_epoch() -> (
+    None
+):
+    """Otherwise nobody could lead who first has to send a large one."""
+    roles: dict[bool, list[Role]] = {}
+    for answers in (True, False):
+        peer = make_peer(THREE, Z[4], applied=Z[3], base=Z[3])
+        peer.stored(Stored(Z[3], (), (Z[3], 100)))
+        peer.link_up(LINK_TO[ONE], ONE, 0.0)
+        say(peer, ONE, looking(ONE, NO_ZXID))
+        (promise,) = of(say(peer, ONE, follower_info()), SaveMetadata)
+        peer.persisted(promise.io, 0.0)
+        assert of(say(peer, ONE, ack_epoch()), SendSnapshot) == [
+            SendSnapshot(LINK_TO[ONE], Z[3])
+        ]
+        (epoch,) = [e.io for e in of(peer.drain(), SaveMetadata)] or [promise.io + 1]
+        peer.persisted(epoch, 0.0)
+        for tenths in range(1, 50):
+            now = tenths / 10
+            message = Pong(0) if answers else Ack(Epoch(5), Z[3])
+            peer.receive(LINK_TO[ONE], [message], now)
+            peer.on_deadline(now)
+        roles[answers] = [change.role for change in of(peer.drain(), RoleChanged)]
+
+    assert roles[True] == []
+    assert Role.LOOKING in roles[False]
+
+
+def test_who_could_only_be_sent_a_damaged_snapshot_waits_for_another() -> None:
+    peer = make_peer(THREE, Z[4], applied=Z[3], base=Z[3])
+    peer.stored(Stored(Z[3], (), None))
+    peer.link_up(LINK_TO[ONE], ONE, 0.0)
+    say(peer, ONE, looking(ONE, NO_ZXID))
+    (promise,) = of(say(peer, ONE, follower_info()), SaveMetadata)
+    peer.persisted(promise.io, 0.0)
+    effects = say(peer, ONE, ack_epoch())
+
+    assert of(effects, KeepSnapshot)
+    assert of(effects, Close)
+    assert sent(effects, NewLeader) == []
 
 
 # What each member holds after all of them have imported the same.

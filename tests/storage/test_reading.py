@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from random import Random
 
 import pytest
+import trio
+import trio.lowlevel
 
 from coordlib.errors import CorruptLogError, StorageError
-from coordlib.storage.directory import segment_name
+from coordlib.storage.directory import OS, segment_name
 from coordlib.storage.file import FileStore
 from coordlib.storage.history import History
 from coordlib.storage.interface import Entry, EntryKind, LogStore
@@ -18,6 +22,7 @@ from coordlib.storage.log import Bounds, Log
 from coordlib.storage.memory import MemoryDisk, MemoryStore
 from coordlib.storage.record import Identity
 from coordlib.testing.simulation.disk import Disk
+from storage.fake_system import FakeSystem
 from storage.memory_disk import open_disk
 from storage.store_client import base, records, running, transactions
 
@@ -95,6 +100,39 @@ async def test_a_closed_reading_reads_nothing_more(open_store: OpenStore) -> Non
         assert await reading.next()
         reading.close()
         reading.close()
+
+
+async def test_who_does_not_wait_for_a_slow_disk_leaves_no_file_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began, go_on = threading.Event(), threading.Event()
+
+    def read(_system: FakeSystem, fd: int) -> bytes:
+        began.set()
+        assert go_on.wait(5)
+        return OS.read(fd)
+
+    def count() -> int:
+        return len(os.listdir("/proc/self/fd"))
+
+    store = FileStore(tmp_path / "state", member=1, name="test", system=FakeSystem())
+    async with running(store) as client:
+        await client.write(*transactions(1, 2, 3))
+        monkeypatch.setattr(FakeSystem, "read", read)
+        before = count()
+        reading = store.read_records(0, 3)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(reading.next)
+            await trio.to_thread.run_sync(began.wait)
+            nursery.cancel_scope.cancel()
+        reading.close()
+        assert count() > before
+
+        go_on.set()
+        with trio.fail_after(5):
+            while count() > before:
+                await trio.lowlevel.checkpoint()
 
 
 # The log itself, on a simulated disk.

@@ -179,6 +179,8 @@ class RecordReading:
                 raise CorruptLogError(
                     segment_name(self.segment), self._scan.offset, self._scan.damage
                 )
+        # Two segments at a time would be twice the memory.
+        self._scan, self._entries = None, iter(())
         if not self._files:
             raise StorageError(f"the log ends before {format_zxid(self._upto)}")
         self.segment, base, fd = self._files.pop(0)
