@@ -20,6 +20,7 @@
 * ``quota_warnings``: soft quotas, in the log
 * ``links``, ``wire``: snapshots in pieces, messages as bytes
 * ``snapshots``: making snapshots, with everybody else's turn between two steps
+* ``backup``: a snapshot for somebody else, as a file
 * ``lifetime``: a member beside a block of code
 * ``waiter``: a slot for one waiting task
 """

@@ -11,4 +11,6 @@
   * ``reading``: reads log and snapshots back while they go on, for members that
     are behind; ``threaded``: the same without holding up the loop
   * ``recovery``: reads it all and tells a torn end from damage
+
+* ``portable``: a state in a file of its own, for backups
 """
