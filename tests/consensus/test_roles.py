@@ -432,6 +432,48 @@ def test_a_would_be_leader_that_gave_up_is_left_for_another() -> None:
     assert of(effects, RoleChanged)[-1].leader == TWO
 
 
+def test_who_did_not_answer_is_not_followed_because_another_tries_anew() -> None:
+    """3 is deaf, but says that it leads. 2 gave up and began anew just then.
+
+    That made 1 follow 3 again, which ended when 2 gave up the next time, and so on
+    for ever, if nothing disturbs the beat (seed 495 of five seconds).
+    """
+    peer = make_peer(ONE, Z[1], voters=4)
+    for member in (TWO, THREE):
+        peer.link_up(LINK_TO[member], member, 0.0)
+    say(peer, TWO, looking(TWO, Z[1]))
+    say(peer, THREE, leading_without_epoch(THREE, number=1))
+    peer.receive(LINK_TO[TWO], [leading_without_epoch(TWO, number=2)], 0.9)
+    peer.on_deadline(1.0)
+    # Its link ends, but it is there again at once.
+    peer.link_down(LINK_TO[THREE], 1.0)
+    peer.link_up(23, THREE, 1.0)
+    peer.receive(23, [leading_without_epoch(THREE, number=1)], 1.0)
+    assert of(peer.drain(), RoleChanged)[-1].leader == TWO
+
+    anew = [looking(TWO, Z[1], number=3), leading_without_epoch(TWO, number=4)]
+    peer.receive(LINK_TO[TWO], anew, 1.0)
+
+    assert of(peer.drain(), RoleChanged)[-1].leader == TWO
+    # But nobody is avoided for ever.
+    anew = [looking(TWO, Z[1], number=5), leading_without_epoch(TWO, number=6)]
+    peer.receive(LINK_TO[TWO], anew, 2.0)
+    assert of(peer.drain(), RoleChanged)[-1].leader == THREE
+
+
+def test_a_learner_whose_disk_stalls_does_not_keep_a_would_be_leader_waiting() -> None:
+    """Its answers were taken for progress, for ever (seed 526 of five seconds)."""
+    peer = synchronized(Z[1])
+
+    peer.receive(LINK_TO[THREE], [Ping(1)], 0.9)
+    assert sent(peer.drain(), Pong)
+    peer.receive(LINK_TO[THREE], [Ping(2)], 1.1)
+
+    effects = peer.drain()
+    assert not sent(effects, Pong)
+    assert [close.why for close in of(effects, Close)] == ["the own disk stalls"]
+
+
 def leading_without_epoch(member: MemberId, number: int) -> Notification:
     vote = looking(member, Z[1]).vote
     return Notification(number, Role.LEADING, member, NO_EPOCH, vote)

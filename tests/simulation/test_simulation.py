@@ -28,7 +28,7 @@ from coordlib.testing.simulation.kernel import Kernel
 from coordlib.testing.simulation.profile import FAULTS
 from coordlib.tree import SessionRecord, TreeEvent, WatchTable
 
-SEEDS = 180
+SEEDS = 190
 
 
 @pytest.fixture(scope="module")

@@ -134,10 +134,11 @@ class Core:
         while self._pending and self._pending[0][0] <= io:
             self._pending.popleft()
 
-    @property
-    def disk_waits_since(self) -> float | None:
-        """When the oldest write that is not durable yet was asked for."""
-        return self._pending[0][1] if self._pending else None
+    def disk_stalls(self, now: float) -> bool:
+        """Tell whether a write has not become durable for too long."""
+        return bool(self._pending) and (
+            now - self._pending[0][1] > self.settings.silence_timeout
+        )
 
     # --- delivery ---
 

@@ -220,8 +220,7 @@ class Leader:
         core.remind([m for m in core.link_of if m not in self._followers])
         self._check_quorum(now)
         self._tell_if_undecided(now)
-        waiting = core.disk_waits_since
-        if waiting is not None and now - waiting > silence:
+        if core.disk_stalls(now):
             self.ended = "the own disk stalls"
         self._continue_transfer(now)
 

@@ -65,6 +65,7 @@ class Learner:
       leader: Whom it follows.
       ended: Why the role is over; empty as long as it is not.
       unanswered: It is over because the chosen leader never answered.
+      avoided: Who did not answer before this leader was chosen in its place.
       successor: To whom the leader handed the lead over, if it did.
       epoch: The leader's; 0 until it has told it.
 
@@ -72,6 +73,7 @@ class Learner:
 
     core: Core
     leader: MemberId
+    avoided: MemberId | None = None
     ended: str = ""
     unanswered: bool = False
     successor: MemberId | None = None
@@ -150,8 +152,7 @@ class Learner:
             case Commit():
                 self._on_commit(message)
             case Ping():
-                self.core.levels.learn(message.levels)
-                self.core.send(self.leader, Pong(message.number))
+                self._on_ping(message, now)
             case LeaderInfo():
                 self._on_leader_info(message, now)
             case Truncate():
@@ -171,6 +172,15 @@ class Learner:
         """The leader breaks the rules, or we misunderstand it: start over."""
         self.ended = why
         self.core.close(self.leader, why)
+
+    def _on_ping(self, message: Ping, now: float) -> None:
+        self.core.levels.learn(message.levels)
+        if not self.established and self.core.disk_stalls(now):
+            # An answer would have the would-be leader wait for us for ever, and
+            # keep those from another leader who could do without us.
+            self._refuse("the own disk stalls")
+        else:
+            self.core.send(self.leader, Pong(message.number))
 
     def _on_leader_info(self, message: LeaderInfo, now: float) -> None:
         core = self.core
@@ -239,8 +249,7 @@ class Learner:
                 f"proposal {format_zxid(message.first)} is beyond epoch {self.epoch}"
             )
             return
-        waiting = core.disk_waits_since
-        if waiting is not None and now - waiting > core.settings.silence_timeout:
+        if core.disk_stalls(now):
             # What piles up in memory is bounded by what comes in that time; the
             # leader brings us level when the disk is back.
             self._refuse("the own disk stalls")

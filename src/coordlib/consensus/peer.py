@@ -21,7 +21,7 @@ from .leader import Leader
 from .learner import Learner
 from .levels import Level
 from .looking import Looking
-from .messages import FollowerInfo, Message, Notification, Role
+from .messages import Message, Notification, Role
 from .quorum import Majority
 from .stored import Stored
 
@@ -297,7 +297,8 @@ class Peer:
                 role.ended = "the leader leads no longer"
                 # Nor did it get anywhere: another who tries may be heard by more.
                 role.unanswered = role.discovering and any(
-                    other.role is Role.LEADING for other in self._core.notified.values()
+                    other.role is Role.LEADING and who != role.avoided
+                    for who, other in self._core.notified.items()
                 )
         elif message.leader != self._core.me:
             role.link_down(member)
@@ -322,13 +323,17 @@ class Peer:
                     return
                 self._follow_or_lead(role, choice, now)
             elif role.ended:
-                unanswered = isinstance(role, Learner) and role.unanswered
-                infos = dict[MemberId, FollowerInfo]()
+                looking = Looking(self._core, preferred=role.successor)
                 if isinstance(role, Leader):
                     role.remember()
-                    infos = role.unanswered_infos()
-                avoid = role.leader if unanswered else None
-                self._look(now, Looking(self._core, avoid, role.successor, infos))
+                    looking.infos = role.unanswered_infos()
+                elif role.unanswered:
+                    looking.avoid = role.leader
+                elif role.discovering and role.avoided is not None:
+                    # Once more, in case that this choice was a moment too early.
+                    # No oftener: nobody is to be avoided for ever.
+                    looking.avoid, looking.avoids_again = role.avoided, True
+                self._look(now, looking)
             else:
                 return
 
@@ -342,5 +347,6 @@ class Peer:
             self._role = leader
             leader.start(looking.infos, now)
         else:
-            self._role = Learner(self._core, choice)
+            avoided = None if looking.avoids_again else looking.avoid
+            self._role = Learner(self._core, choice, avoided)
             self._role.start(now)
