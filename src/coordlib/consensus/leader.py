@@ -234,7 +234,9 @@ class Leader:
             self._quorum_heard = now
         elif self.established:
             self.ended = "a quorum is no longer linked"
-        elif now - self._quorum_heard > self.core.settings.silence_timeout:
+        elif now - self._quorum_heard > 1.5 * self.core.settings.silence_timeout:
+            # Longer than others wait for us: in one beat with us they would give us
+            # up and follow us anew, for ever, even if we are deaf.
             self.ended = "no quorum followed"
         if (
             self.epoch

@@ -65,7 +65,6 @@ class Learner:
       leader: Whom it follows.
       ended: Why the role is over; empty as long as it is not.
       unanswered: It is over because the chosen leader never answered.
-      avoided: Who did not answer before this leader was chosen in its place.
       successor: To whom the leader handed the lead over, if it did.
       epoch: The leader's; 0 until it has told it.
 
@@ -73,7 +72,6 @@ class Learner:
 
     core: Core
     leader: MemberId
-    avoided: MemberId | None = None
     ended: str = ""
     unanswered: bool = False
     successor: MemberId | None = None

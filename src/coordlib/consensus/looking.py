@@ -36,7 +36,6 @@ class Looking:
         again over each new link, with the best history of all, and do nothing
         else, as one whose disk stalls. Only one that leads already is then tried
         once more.
-      avoids_again: It was avoided in the last choice, too.
       preferred: Whom the last leader named as its successor. Better than its
         equals, and not waited for.
 
@@ -44,7 +43,6 @@ class Looking:
 
     core: Core
     avoid: MemberId | None = None
-    avoids_again: bool = False
     preferred: MemberId | None = None
     # Who asked to follow us already; handed on if we lead.
     infos: dict[MemberId, FollowerInfo] = attrs.field(factory=dict)

@@ -21,7 +21,7 @@ from .leader import Leader
 from .learner import Learner
 from .levels import Level
 from .looking import Looking
-from .messages import Message, Notification, Role
+from .messages import FollowerInfo, Message, Notification, Role
 from .quorum import Majority
 from .stored import Stored
 
@@ -297,8 +297,7 @@ class Peer:
                 role.ended = "the leader leads no longer"
                 # Nor did it get anywhere: another who tries may be heard by more.
                 role.unanswered = role.discovering and any(
-                    other.role is Role.LEADING and who != role.avoided
-                    for who, other in self._core.notified.items()
+                    other.role is Role.LEADING for other in self._core.notified.values()
                 )
         elif message.leader != self._core.me:
             role.link_down(member)
@@ -323,17 +322,13 @@ class Peer:
                     return
                 self._follow_or_lead(role, choice, now)
             elif role.ended:
-                looking = Looking(self._core, preferred=role.successor)
+                unanswered = isinstance(role, Learner) and role.unanswered
+                infos = dict[MemberId, FollowerInfo]()
                 if isinstance(role, Leader):
                     role.remember()
-                    looking.infos = role.unanswered_infos()
-                elif role.unanswered:
-                    looking.avoid = role.leader
-                elif role.discovering and role.avoided is not None:
-                    # Once more, in case that this choice was a moment too early.
-                    # No oftener: nobody is to be avoided for ever.
-                    looking.avoid, looking.avoids_again = role.avoided, True
-                self._look(now, looking)
+                    infos = role.unanswered_infos()
+                avoid = role.leader if unanswered else None
+                self._look(now, Looking(self._core, avoid, role.successor, infos))
             else:
                 return
 
@@ -347,6 +342,5 @@ class Peer:
             self._role = leader
             leader.start(looking.infos, now)
         else:
-            avoided = None if looking.avoids_again else looking.avoid
-            self._role = Learner(self._core, choice, avoided)
+            self._role = Learner(self._core, choice)
             self._role.start(now)
