@@ -24,7 +24,7 @@ from coordlib.consensus import (
     Transaction,
 )
 from coordlib.ids import NO_ZXID, MemberId, Zxid
-from coordlib.replica.driver import encode_metadata, recovered_metadata
+from coordlib.replica.metadata import encode_metadata, recovered_metadata
 from coordlib.storage.directory import Directory
 from coordlib.storage.interface import Damage, Entry, EntryKind, Recovered
 from coordlib.storage.log import Bounds, Log

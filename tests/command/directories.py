@@ -12,7 +12,7 @@ import pytest
 from coordlib.command import main
 from coordlib.consensus import Metadata
 from coordlib.ids import Epoch, make_zxid
-from coordlib.replica.driver import encode_metadata
+from coordlib.replica.metadata import encode_metadata
 from coordlib.storage.directory import OS, Directory
 from coordlib.storage.interface import Entry, EntryKind
 from coordlib.storage.log import Bounds, Log

@@ -11,7 +11,7 @@ import trio
 from command.directories import ENSEMBLE_ID, flip, image, make, run
 from coordlib import Config, Ensemble
 from coordlib.command.survey import survey
-from coordlib.replica.driver import decode_metadata
+from coordlib.replica.metadata import decode_metadata
 from coordlib.storage.directory import segment_name
 
 Capsys = pytest.CaptureFixture[str]

@@ -10,7 +10,7 @@ import pytest
 
 from command.directories import IDENTITY, create, flip, image, make, run, write, zxid
 from coordlib.errors import StorageError
-from coordlib.replica.driver import decode_metadata
+from coordlib.replica.metadata import decode_metadata
 from coordlib.storage.directory import OS, Directory
 from coordlib.storage.interface import Recovered
 from coordlib.storage.recovery import recover

@@ -10,7 +10,7 @@ import pytest
 from command.directories import flip, image, make, opened, run, write, zxid
 from coordlib import Ensemble
 from coordlib.command.survey import survey
-from coordlib.replica.driver import decode_metadata
+from coordlib.replica.metadata import decode_metadata
 from coordlib.storage.directory import Directory, segment_name
 
 Capsys = pytest.CaptureFixture[str]

@@ -23,7 +23,7 @@ from command.directories import (
 from coordlib import Ensemble, StorageError
 from coordlib.command.survey import survey
 from coordlib.ids import epoch_of
-from coordlib.replica.driver import decode_metadata
+from coordlib.replica.metadata import decode_metadata
 from coordlib.storage.directory import segment_name
 from coordlib.storage.portable import read_portable
 from coordlib.testing import MemoryEnsemble

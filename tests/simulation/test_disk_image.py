@@ -8,7 +8,7 @@ import pytest
 
 from coordlib.consensus import Metadata
 from coordlib.ids import Epoch, MemberId
-from coordlib.replica.driver import encode_metadata
+from coordlib.replica.metadata import encode_metadata
 from coordlib.storage.directory import segment_name
 from coordlib.storage.interface import EntryKind
 from coordlib.storage.log import Bounds, Log

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from coordlib.errors import ProtocolError, StorageError
-from coordlib.replica.driver import decode_metadata, encode_metadata
+from coordlib.replica.metadata import decode_metadata, encode_metadata
 from coordlib.storage.directory import segment_name, snapshot_name
 from coordlib.storage.interface import Entry, EntryKind
 from coordlib.storage.log import Bounds

@@ -16,7 +16,7 @@ from coordlib import encoding
 from coordlib.consensus import Metadata
 from coordlib.errors import ProtocolError
 from coordlib.ids import Epoch, MemberId, Zxid
-from coordlib.replica.driver import decode_metadata, encode_metadata
+from coordlib.replica.metadata import decode_metadata, encode_metadata
 from coordlib.storage.directory import Directory
 from coordlib.storage.interface import Entry, EntryKind, Recovered
 from coordlib.storage.log import Bounds, Log

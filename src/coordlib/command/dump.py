@@ -15,7 +15,7 @@ import attrs
 
 from coordlib.errors import CorruptLogError, ProtocolError
 from coordlib.ids import format_zxid
-from coordlib.replica.driver import decode_metadata
+from coordlib.replica.metadata import decode_metadata
 from coordlib.storage.directory import segment_name
 from coordlib.storage.interface import EntryKind
 from coordlib.storage.record import Identity, SegmentHead

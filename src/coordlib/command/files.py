@@ -13,7 +13,7 @@ from pathlib import Path
 import attrs
 
 from coordlib.errors import CorruptLogError, ProtocolError, StorageError
-from coordlib.replica.driver import decode_metadata
+from coordlib.replica.metadata import decode_metadata
 from coordlib.storage.directory import Directory, segment_name, snapshot_name
 from coordlib.storage.history import Course
 from coordlib.storage.interface import EntryKind

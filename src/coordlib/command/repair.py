@@ -23,7 +23,7 @@ import attrs
 
 from coordlib.errors import StorageError
 from coordlib.ids import Epoch, epoch_of, format_zxid
-from coordlib.replica.driver import decode_metadata, encode_metadata
+from coordlib.replica.metadata import decode_metadata, encode_metadata
 from coordlib.storage.directory import (
     OS,
     Directory,

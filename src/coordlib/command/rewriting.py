@@ -16,7 +16,7 @@ import attrs
 from coordlib.consensus import Metadata
 from coordlib.errors import StorageError
 from coordlib.ids import EPOCH_MAX, Epoch
-from coordlib.replica.driver import decode_metadata, encode_metadata
+from coordlib.replica.metadata import decode_metadata, encode_metadata
 from coordlib.storage.directory import OS, Directory
 from coordlib.storage.interface import EntryKind
 from coordlib.storage.log import Bounds, Log

@@ -17,7 +17,7 @@ from pathlib import Path
 from coordlib.consensus import Metadata
 from coordlib.errors import CorruptLogError, ProtocolError, StorageError
 from coordlib.ids import MEMBER_ID_MAX, Zxid, epoch_of, format_zxid, make_zxid
-from coordlib.replica.driver import encode_metadata
+from coordlib.replica.metadata import encode_metadata
 from coordlib.storage.directory import segment_name, snapshot_name
 from coordlib.storage.history import History
 from coordlib.storage.interface import EntryKind

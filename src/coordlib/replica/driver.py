@@ -3,7 +3,7 @@
 Inputs come from the links' readers, the disk's reports, the timer and the
 replica; each is one plain call into the core, followed by its effects, in
 order and without awaiting. What the effects mean for znodes and sessions is
-the replica's business, see :class:`StateMachine`.
+the replica's business, see :mod:`.state_machine`.
 """
 
 from __future__ import annotations
@@ -13,12 +13,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
-from typing import Protocol
 
 import attrs
 import trio
 
-from coordlib import encoding
 from coordlib.config import Config
 from coordlib.consensus import (
     Append,
@@ -48,8 +46,6 @@ from coordlib.consensus import (
     SendSnapshot,
     Settings,
     Snapshot,
-    Stored,
-    Transaction,
     Undecided,
 )
 from coordlib.errors import (
@@ -62,7 +58,6 @@ from coordlib.ids import (
     NO_EPOCH,
     NO_MEMBER,
     NO_ZXID,
-    Epoch,
     MemberId,
     Zxid,
     format_zxid,
@@ -80,8 +75,10 @@ from coordlib.tree import DataTree
 
 from .incoming import Incoming
 from .links import Job, ReplicaLink, ReplicaLinks
+from .metadata import encode_metadata, recovered_metadata, stored_of
 from .outgoing import Outgoing
 from .progress import LongWork
+from .state_machine import StateMachine
 from .wire import (
     Body,
     Confirm,
@@ -94,14 +91,7 @@ from .wire import (
     encode_body,
 )
 
-__all__ = [
-    "Driver",
-    "StateMachine",
-    "decode_metadata",
-    "encode_metadata",
-    "recovered_metadata",
-    "stored_of",
-]
+__all__ = ["Driver"]
 
 logger = logging.getLogger("coordlib.replica")
 
@@ -115,47 +105,6 @@ _NOT_LOADED = PeerStatistics(
     seasoned=False,
     distrusted=(),
 )
-
-
-class StateMachine(Protocol):
-    """What the driver hands over, in the order in which it counts."""
-
-    def deliver(self, transactions: list[Transaction]) -> None:
-        """Apply these, now or soon, before anything delivered later."""
-        ...
-
-    async def load(self, snapshot: Snapshot) -> DataTree:
-        """Return the tree that a received snapshot holds.
-
-        Raises:
-          ProtocolError: It is malformed, or of another zxid than announced.
-
-        """
-        ...
-
-    def install(self, staged: DataTree) -> None:
-        """Be what a received snapshot says."""
-        ...
-
-    def keep_snapshot(self) -> None:
-        """Save a snapshot now, unless one is being made."""
-        ...
-
-    def role_changed(self, change: RoleChanged) -> None:
-        """Note what this member does now."""
-        ...
-
-    def confirmed(self, confirmed: Confirmed) -> None:
-        """Take the answer to :meth:`Driver.barrier`."""
-        ...
-
-    def lead_kept(self) -> None:
-        """Propose again: the lead is not handed over after all."""
-        ...
-
-    def hear(self, link: ReplicaLink, body: Forward | Touch | Confirm) -> None:
-        """Take what another replica said."""
-        ...
 
 
 class Driver:
@@ -637,62 +586,3 @@ def _tell_nobody(_done: int) -> None:
 async def _raise(error: Exception) -> None:
     await trio.lowlevel.checkpoint()
     raise error
-
-
-def stored_of(extent: Extent) -> Stored:
-    """Return what the core should know of what a store can give."""
-    kept = extent.snapshot
-    snapshot = None if kept is None else (Zxid(kept[0]), kept[1])
-    return Stored(Zxid(extent.base), extent.parts, snapshot)
-
-
-def encode_metadata(metadata: Metadata) -> bytes:
-    """Return what the store keeps for the core."""
-    return encoding.encode(list(attrs.astuple(metadata)))
-
-
-def decode_metadata(blob: bytes | None) -> Metadata:
-    """Return what :func:`encode_metadata` wrote; the default for a new disk.
-
-    Raises:
-      ProtocolError: It wrote something else.
-
-    """
-    if blob is None:
-        return Metadata()
-    match encoding.decode(blob):
-        case [int(accepted), int(current), bool(seasoned), bytes(id), *others]:
-            metadata = Metadata(Epoch(accepted), Epoch(current), seasoned, id)
-        case _:
-            raise ProtocolError("not the metadata of a member")
-    # What older ones have not.
-    match others + [False, 0, []][len(others) :]:
-        case [bool(damaged), int(start), list(pairs)] if start >= 0:
-            levels = tuple(map(_level, pairs))
-            return attrs.evolve(
-                metadata, damaged=damaged, start=Zxid(start), levels=levels
-            )
-        case _:
-            raise ProtocolError("not the metadata of a member")
-
-
-def _level(pair: object) -> tuple[MemberId, Zxid]:
-    match pair:
-        case [int(member), int(zxid)]:
-            return MemberId(member), Zxid(zxid)
-        case _:
-            raise ProtocolError("not the metadata of a member")
-
-
-def recovered_metadata(recovered: Recovered) -> Metadata:
-    """Return the metadata to start with.
-
-    A log that was set aside left none, so storage says that there was one. From
-    here on every save repeats it, until the disk is synchronised.
-
-    Raises:
-      ProtocolError: The metadata on the disk is not ours.
-
-    """
-    metadata = decode_metadata(recovered.meta)
-    return attrs.evolve(metadata, damaged=metadata.damaged or recovered.damaged)

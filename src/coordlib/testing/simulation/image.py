@@ -16,7 +16,7 @@ import attrs
 from coordlib.consensus import Metadata
 from coordlib.errors import StorageError
 from coordlib.ids import MemberId
-from coordlib.replica.driver import decode_metadata
+from coordlib.replica.metadata import decode_metadata
 from coordlib.storage.directory import snapshot_name
 from coordlib.storage.interface import EntryKind
 from coordlib.storage.record import SEAL, Identity, SegmentHead

@@ -44,9 +44,9 @@ from coordlib.consensus import (
 )
 from coordlib.errors import LeadTransferError, ProtocolError
 from coordlib.ids import NO_EPOCH, NO_MEMBER, Epoch, MemberId, Zxid
-from coordlib.replica.driver import encode_metadata, recovered_metadata, stored_of
 from coordlib.replica.incoming import Incoming
 from coordlib.replica.links import stage
+from coordlib.replica.metadata import encode_metadata, recovered_metadata, stored_of
 from coordlib.replica.wire import (
     Body,
     Confirm,

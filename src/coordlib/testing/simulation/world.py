@@ -17,7 +17,7 @@ import attrs
 from coordlib.consensus.levels import standing
 from coordlib.errors import StorageError
 from coordlib.ids import MemberId, Zxid
-from coordlib.replica.driver import decode_metadata
+from coordlib.replica.metadata import decode_metadata
 from coordlib.storage.interface import Recovered
 from coordlib.storage.log import Bounds, Log
 from coordlib.storage.record import Identity
