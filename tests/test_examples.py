@@ -151,8 +151,11 @@ def test_the_pool_survives_the_death_of_its_leader(files: Path) -> None:
 def test_an_interrupted_pool_leaves_nothing_behind(files: Path, tmp_path: Path) -> None:
     temporary = tmp_path / "temporary"
     temporary.mkdir()
+    # A shell has what it starts in the background ignore interrupts, and whatever that
+    # starts, such as these tests.
+    heeding = ["env", "--default-signal=INT", sys.executable]
     with subprocess.Popen(
-        [sys.executable, EXAMPLES / "worker_pool.py", str(files), "--seconds", "15"],
+        [*heeding, EXAMPLES / "worker_pool.py", str(files), "--seconds", "15"],
         env={**os.environ, "TMPDIR": str(temporary)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

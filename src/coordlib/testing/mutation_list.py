@@ -372,7 +372,7 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
     ),
     *_in(
-        "replica/driver.py",
+        "replica/metadata.py",
         (
             "let a member vote whose log was damaged",
             "damaged=metadata.damaged or recovered.damaged)",
