@@ -5,7 +5,6 @@ It changes nothing and takes no lock. How they fit together is ``survey``'s.
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +17,7 @@ from coordlib.storage.directory import Directory, segment_name, snapshot_name
 from coordlib.storage.history import Course
 from coordlib.storage.interface import EntryKind
 from coordlib.storage.record import PREFIX_SIZE, Identity, SegmentHead
+from coordlib.storage.recovery import unreadable_is_damaged
 from coordlib.storage.scan import SegmentScan
 from coordlib.storage.snapshot import read_snapshot
 
@@ -197,7 +197,7 @@ def read_file(path: Path, file: str) -> bytes:
       OSError: It is gone, or the operating system refused.
 
     """
-    with looking(path) as directory, _unreadable_is_damaged(file):
+    with looking(path) as directory, unreadable_is_damaged(file):
         directory.settle(file)
         return directory.read(file)
 
@@ -210,16 +210,6 @@ def looking(path: Path) -> Iterator[Directory]:
         yield directory
     finally:
         directory.close()
-
-
-@contextmanager
-def _unreadable_is_damaged(file: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno == errno.EIO:
-            raise CorruptLogError(file, 0, f"it cannot be read: {error}") from error
-        raise
 
 
 class _Records:
@@ -261,7 +251,7 @@ def survey_snapshot(path: Path, zxid: int) -> SnapshotSurvey:
     with looking(path) as directory:
         size = directory.size(name)
         try:
-            with _unreadable_is_damaged(name):
+            with unreadable_is_damaged(name):
                 directory.settle(name)
                 with directory.reading(name) as read:
                     identity = Identity.named_in(read(0, PREFIX_SIZE))

@@ -15,15 +15,13 @@ from typing import Protocol, TypeVar
 import attrs
 import trio
 
-from coordlib.consensus import LinkId, Ping, Snapshot
-from coordlib.errors import ProtocolError
+from coordlib.consensus import LinkId, Ping
 from coordlib.ids import MemberId
 from coordlib.transport.interface import Link
-from coordlib.tree import DataTree, restore
 
 from .wire import Body, SnapshotFrom, encode_body
 
-__all__ = ["Blocking", "Job", "ReplicaLink", "ReplicaLinks", "stage"]
+__all__ = ["Blocking", "Job", "ReplicaLink", "ReplicaLinks"]
 
 logger = logging.getLogger("coordlib.replica")
 
@@ -143,20 +141,6 @@ class ReplicaLink:
         """Take the answer to our offer; the last one counts."""
         self._answer = answer
         self._answered.unpark_all()
-
-
-def stage(snapshot: Snapshot) -> DataTree:
-    """Return the tree that a received snapshot holds. Slow.
-
-    Raises:
-      ProtocolError: It is damaged, or of another zxid than announced.
-
-    """
-    staged = DataTree()
-    restore(staged, snapshot.body)
-    if staged.zxid != snapshot.zxid:
-        raise ProtocolError("a snapshot of another zxid than announced")
-    return staged
 
 
 @attrs.define

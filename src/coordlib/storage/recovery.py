@@ -33,7 +33,7 @@ from .record import CHAIN_START, Identity, SegmentHead, encode_seal
 from .scan import SegmentScan
 from .snapshot import read_snapshot
 
-__all__ = ["recover"]
+__all__ = ["recover", "unreadable_is_damaged"]
 
 
 def recover(
@@ -98,7 +98,7 @@ def _recover(
 
 
 @contextmanager
-def _unreadable_is_damaged(file: str) -> Iterator[None]:
+def unreadable_is_damaged(file: str) -> Iterator[None]:
     """Take a file that the disk cannot give back for damaged as any other."""
     try:
         yield
@@ -166,7 +166,7 @@ def _replay(directory: Directory, contents: Contents, identity: Identity) -> _Re
     for number in numbers:
         file = segment_name(number)
         directory.settle(file)
-        with _unreadable_is_damaged(file):
+        with unreadable_is_damaged(file):
             data = directory.read(file)
         head = SegmentHead.decode(file, data, identity)
         if head.number != number:
@@ -250,7 +250,7 @@ def _newest_good_snapshot(
         pieces = _Pieces(directory, zxid, identity)
         try:
             # All of it, so that there is still an older one to fall back to.
-            with _unreadable_is_damaged(snapshot_name(zxid)):
+            with unreadable_is_damaged(snapshot_name(zxid)):
                 size = sum(map(len, pieces))
         except CorruptLogError as error:
             damage.append(error)

@@ -45,7 +45,6 @@ from coordlib.consensus import (
 from coordlib.errors import LeadTransferError, ProtocolError
 from coordlib.ids import NO_EPOCH, NO_MEMBER, Epoch, MemberId, Zxid
 from coordlib.replica.incoming import Incoming
-from coordlib.replica.links import stage
 from coordlib.replica.metadata import encode_metadata, recovered_metadata, stored_of
 from coordlib.replica.wire import (
     Body,
@@ -312,7 +311,9 @@ class Process:
         if end.number not in self.links:
             return
         self._staging = 0
-        self._staged = stage(snapshot)
+        staged = self._staged = DataTree()
+        restore(staged, snapshot.body)
+        assert staged.zxid == snapshot.zxid, "a snapshot of another zxid"
         self.peer.receive(end.number, (snapshot,), self.clock.now())
         self.carry_out()
         self._staged = None
