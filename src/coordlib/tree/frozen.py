@@ -13,22 +13,21 @@ were copied.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from coordlib import encoding
-
-from . import fields as read
 from .acl import OPEN_ACL_UNSAFE, Acl
 
 if TYPE_CHECKING:
     from .znodes import Znode
 
-__all__ = ["FrozenZnodes", "Row", "row_of"]
+__all__ = ["AclNumber", "FrozenZnodes", "Row", "row_of"]
 
-Row = tuple[list[object], tuple[Acl, ...]]
-"""The path and the plain fields of a znode, as a snapshot has them; its ACL."""
+Row = tuple[str, bytes | None, int, int, int, int, int, int, int, int, int, object]
+"""Path and data of a znode, its other fields, and what stands for its ACL."""
+
+AclNumber = Callable[[tuple[Acl, ...]], int]
 
 # Children looked up at a time: between two rows, the table may change.
 _CHILDREN_AT_ONCE = 128
@@ -37,26 +36,44 @@ _CHILDREN_AT_ONCE = 128
 class FrozenZnodes:
     """The znodes of one table at ``zxid``, which is the last one applied to it.
 
+    Args:
+      zxid: See above.
+      by_path: The table's znodes.
+      number_of: Returns the number that stands for an ACL; is asked in the order
+        of the rows.
+
     Attributes:
       count: How many they are.
 
     """
 
-    __slots__ = ("_by_path", "_kept", "_kept_acls", "_last", "_root", "_zxid", "count")
+    __slots__ = (
+        "_by_path",
+        "_kept",
+        "_kept_acls",
+        "_last",
+        "_number_of",
+        "_root",
+        "_zxid",
+        "count",
+    )
 
-    def __init__(self, zxid: int, by_path: dict[str, Znode]) -> None:
+    def __init__(
+        self, zxid: int, by_path: dict[str, Znode], number_of: AclNumber
+    ) -> None:
         self.count = len(by_path)
         self._zxid = zxid
         self._by_path = by_path
-        self._root = row_of("/", by_path["/"])
+        self._number_of = number_of
+        self._root = row_of("/", by_path["/"], number_of(by_path["/"].acl))
         # Czxid and path of the last child that was passed: of the root, of that
         # child, and so on down to where the walk is. Empty when it is over.
         self._last: list[tuple[int, str]] = [(0, "")]
-        # Old rows of what the walk has not passed, without the ACL. Invariant:
-        # those of deleted znodes are in the order of deletion, children before
-        # their parent. Encoded, because there may be as many as znodes: the
-        # garbage collector looks into a list, again and again, but not into bytes.
-        self._kept: dict[str, bytes] = {}
+        # Old rows of what the walk has not passed, as if their ACLs were open.
+        # Invariant: those of deleted znodes are in the order of deletion, children
+        # before their parent. Tuples of plain values, because there may be as many
+        # as znodes: after its first look the garbage collector leaves them alone.
+        self._kept: dict[str, Row] = {}
         # The ACLs of those of them that have another one than the open one.
         self._kept_acls: dict[str, tuple[Acl, ...]] = {}
 
@@ -79,10 +96,9 @@ class FrozenZnodes:
             and path not in self._kept
             and not self._has_passed(path)
         ):
-            fields, acl = row_of(path, znode)
-            self._kept[path] = encoding.encode(fields)
-            if acl is not OPEN_ACL_UNSAFE:
-                self._kept_acls[path] = acl
+            self._kept[path] = row_of(path, znode, 0)
+            if znode.acl is not OPEN_ACL_UNSAFE:
+                self._kept_acls[path] = znode.acl
 
     def going(self, path: str, znode: Znode) -> None:
         """Note that a znode is about to be deleted."""
@@ -94,6 +110,7 @@ class FrozenZnodes:
     def _walk(self) -> Iterator[Row]:
         """Return the rows of those that are still there, but the root's."""
         by_path, kept, last = self._by_path, self._kept, self._last
+        number_of = self._number_of
         parents = ["/"]
         while parents:
             keys = self._next_children(parents[-1])
@@ -106,7 +123,10 @@ class FrozenZnodes:
                 if znode is None or znode.czxid != created:
                     # Deleted since we looked.
                     continue
-                row = self._unkeep(path) if path in kept else row_of(path, znode)
+                if path in kept:
+                    row = self._unkeep(path)
+                else:
+                    row = row_of(path, znode, number_of(znode.acl))
                 if znode.children:
                     # Before anything can change: they are not passed.
                     parents.append(path)
@@ -117,8 +137,11 @@ class FrozenZnodes:
 
     def _unkeep(self, path: str) -> Row:
         """Return and forget an old row."""
-        fields = encoding.decode(self._kept.pop(path), canonical=False)
-        return read.items(fields), self._kept_acls.pop(path, OPEN_ACL_UNSAFE)
+        row = self._kept.pop(path)
+        if path in self._kept_acls:
+            number = self._number_of(self._kept_acls.pop(path))
+            row = (*row[:-1], number)
+        return row
 
     def _next_children(self, path: str) -> list[tuple[int, str]]:
         parent = self._by_path.get(path)
@@ -134,23 +157,28 @@ class FrozenZnodes:
 
         Its ancestors are as old as it is: a newer one would have no old child.
         """
-        end = 0
+        end = 0 if path != "/" else -1
         for last in self._last:
-            if end == len(path) or path == "/":
-                return True
-            end = path.find("/", end + 1)
             if end < 0:
-                end = len(path)
-            name = path[:end]
+                break
+            end = path.find("/", end + 1)
+            name = path if end < 0 else path[:end]
             place = (self._by_path[name].czxid, name)
             if place != last:
                 return place < last
         return True
 
 
-def row_of(path: str, znode: Znode) -> Row:
-    """Return all there is of one znode: for snapshots, and for the digest."""
-    return [
+def row_of(path: str, znode: Znode, acl: object) -> Row:
+    """Return all there is of one znode: for snapshots, and for the digest.
+
+    Args:
+      path: Its path.
+      znode: It.
+      acl: What stands for its ACL.
+
+    """
+    return (
         path,
         znode.data,
         znode.czxid,
@@ -162,4 +190,5 @@ def row_of(path: str, znode: Znode) -> Row:
         znode.ephemeral_owner,
         znode.creates,
         znode.aversion,
-    ], znode.acl
+        acl,
+    )

@@ -21,7 +21,7 @@ from .acl_codec import acl_fields
 from .acl_table import AclTable
 from .candidates import Candidates
 from .digest import DigestSum
-from .frozen import FrozenZnodes, row_of
+from .frozen import AclNumber, FrozenZnodes, row_of
 from .lifetimes import NO_OWNER
 from .paths import parent_of
 from .quotas import (
@@ -272,13 +272,14 @@ class ZnodeTable:
 
     # --- as they were ---
 
-    def freeze(self, zxid: int) -> FrozenZnodes:
+    def freeze(self, zxid: int, number_of: AclNumber) -> FrozenZnodes:
         """Return the znodes as they are now, at ``zxid``, until :meth:`thaw`.
 
+        Their ACLs are numbers, which ``number_of`` returns for any ACL.
         Not within a multi: so what is taken back has been kept before.
         """
         assert self._undo is None
-        frozen = FrozenZnodes(zxid, self.by_path)
+        frozen = FrozenZnodes(zxid, self.by_path, number_of)
         self._frozen = [*(self._frozen or ()), frozen]
         return frozen
 
@@ -460,5 +461,4 @@ def _system_znode(path: str) -> Znode:
 
 
 def _describe(path: str, znode: Znode) -> object:
-    fields, acl = row_of(path, znode)
-    return [*fields, acl_fields(acl)]
+    return row_of(path, znode, acl_fields(znode.acl))
