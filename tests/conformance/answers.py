@@ -62,7 +62,7 @@ class Answer:
             if value is None or value == ():
                 continue
             if isinstance(value, Stat):
-                pairs = attrs.asdict(value).items()
+                pairs = value._asdict().items()
                 value = " ".join(f"{n}={v}" for n, v in pairs if v)
             if field.name == "parts":
                 value = [str(part) for part in self.parts]
@@ -87,8 +87,7 @@ def normalized(answers: Sequence[Answer], sessions: Mapping[int, int]) -> list[A
         return SessionId(1 + sessions.get(session, -2) if session else 0)
 
     def plain(stat: Stat) -> Stat:
-        return attrs.evolve(
-            stat,
+        return stat._replace(
             czxid=ranks[stat.czxid],
             mzxid=ranks[stat.mzxid],
             pzxid=ranks[stat.pzxid],

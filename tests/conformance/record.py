@@ -73,7 +73,7 @@ def _short(value: Step | Answer) -> dict[str, object]:
         case Step():
             said["name"] = str(value.name)
         case Answer(stat=Stat() as stat):
-            said["stat"] = attrs.astuple(stat)
+            said["stat"] = tuple(stat)
     return said
 
 

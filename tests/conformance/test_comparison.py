@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import attrs
 import pytest
 
 from conformance import record
@@ -54,16 +53,16 @@ def test_the_programs_of_a_seed_do_everything() -> None:
 
 def test_zxids_times_and_sessions_are_compared_by_what_they_say() -> None:
     [answer] = normalized([Answer(stat=STAT)], {55: 2})
-    assert answer.stat == attrs.evolve(
-        STAT, czxid=0, mzxid=1, pzxid=0, ctime=0, mtime=0, ephemeral_owner=SessionId(3)
+    assert answer.stat == STAT._replace(
+        czxid=0, mzxid=1, pzxid=0, ctime=0, mtime=0, ephemeral_owner=SessionId(3)
     )
 
 
 @pytest.mark.parametrize("mtime", [1001, 999])
 def test_a_time_that_contradicts_its_zxid_is_seen(mtime: int) -> None:
-    earlier = attrs.evolve(STAT, mzxid=70, mtime=1000)
-    wrong = attrs.evolve(STAT, mzxid=80, mtime=mtime)
-    other = attrs.evolve(STAT, mzxid=80, mtime=1005)
+    earlier = STAT._replace(mzxid=70, mtime=1000)
+    wrong = STAT._replace(mzxid=80, mtime=mtime)
+    other = STAT._replace(mzxid=80, mtime=1005)
     answers = [Answer(stat=stat) for stat in (earlier, wrong, other)]
     assert any(a.stat and a.stat.mtime for a in normalized(answers, {55: 0}))
 

@@ -10,8 +10,6 @@ from __future__ import annotations
 import math
 from typing import cast
 
-import attrs
-
 from coordlib.encoding import decode, encode
 from coordlib.errors import ErrorCode
 from coordlib.ids import SessionId
@@ -92,11 +90,11 @@ def _operation(fields: object) -> tuple[ClientOperation, int]:
 def _result_fields(result: ClientResult) -> object:
     match result:
         case Stat():
-            return ["stat", *attrs.astuple(result)]
+            return ["stat", *result]
         case Refusal(code, failed_at):
             return ["refusal", int(code), failed_at]
         case (data, Stat() as stat):
-            return ["data", data, *attrs.astuple(stat)]
+            return ["data", data, *stat]
         case list(parts):
             return ["list", *map(_result_fields, parts)]
         case _:
@@ -120,6 +118,6 @@ def _result(fields: object) -> ClientResult:
 
 
 def _stat(fields: list[object]) -> Stat:
-    numbers = dict(zip(attrs.fields_dict(Stat), cast("list[int]", fields), strict=True))
+    numbers = dict(zip(Stat._fields, cast("list[int]", fields), strict=True))
     owner = SessionId(numbers.pop("ephemeral_owner"))
     return Stat(ephemeral_owner=owner, **numbers)

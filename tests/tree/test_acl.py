@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import attrs
 import pytest
 from hypothesis import given, settings, strategies as st
 
@@ -438,7 +437,7 @@ def test_set_acl_changes_the_aversion_and_nothing_else(world: AclWorld) -> None:
     applied = world.apply(SetAcl("/a", READ_ACL_UNSAFE, 0))
 
     stat = world.tree.exists("/a")
-    assert applied.result == stat == attrs.evolve(born, aversion=1)
+    assert applied.result == stat == born._replace(aversion=1)
     assert list(applied.events) == []
     assert world.tree.get_acl("/a") == (READ_ACL_UNSAFE, stat)
     assert world.tree.digest() != digest

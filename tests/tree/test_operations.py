@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import attrs
 import pytest
 
 from coordlib.errors import ErrorCode
@@ -58,7 +57,7 @@ def test_new_tree_is_what_a_new_zookeeper_holds(world: TreeWorld) -> None:
     assert world.tree.get("/zookeeper") == (b"", born(2))
     assert world.tree.get_children("/zookeeper") == ["config", "quota"]
     assert world.tree.get("/zookeeper/quota") == (b"", born(0))
-    config = attrs.evolve(born(0), aversion=-1)
+    config = born(0)._replace(aversion=-1)
     assert world.tree.get("/zookeeper/config") == (b"", config)
     assert world.tree.get_acl("/zookeeper/config") == (READ_ACL_UNSAFE, config)
 

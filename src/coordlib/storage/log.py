@@ -148,10 +148,8 @@ class Log:
     def flush(self) -> None:
         """Make everything taken over durable."""
         if self._pending:
-            self._seal()
-            content = b"".join(self._pending)
+            self._directory.append(self._fd, self._sealed())
             self._pending.clear()
-            self._directory.append(self._fd, content)
         if self._at.size > self._bounds.segment_bytes_max:
             self.roll()
 
@@ -229,8 +227,8 @@ class Log:
         at.size += len(record)
         self._pending.append(record)
 
-    def _seal(self) -> None:
-        """End what is pending with a second account of it, for the same sync."""
+    def _sealed(self) -> bytes:
+        """Return what is pending, and a second account of it, for the same sync."""
         at = self._at
         records = b"".join(self._pending)
         seal, at.chain = encode_seal(
@@ -241,7 +239,7 @@ class Log:
             start=at.size - len(records),
         )
         at.size += len(seal)
-        self._pending = [records, seal]
+        return records + seal
 
     def _cut(self, zxid: int) -> None:
         at = self._at

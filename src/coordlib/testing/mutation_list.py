@@ -296,7 +296,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "storage/log.py",
         (
             "write nothing",
-            "            self._directory.append(self._fd, content)",
+            "            self._directory.append(self._fd, self._sealed())",
             "            pass",
         ),
         (

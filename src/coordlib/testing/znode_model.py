@@ -132,11 +132,11 @@ def _plain(operation: ClientOperation) -> ZnodeOperation | None:
 
 
 def _reduced(result: ClientResult) -> ZnodeResult:
+    if isinstance(result, Stat):
+        return result.version
     if isinstance(result, tuple):
         data, stat = result
         return data, stat.version
-    if isinstance(result, Stat):
-        return result.version
     return result.code if isinstance(result, Refusal) else None
 
 

@@ -40,9 +40,9 @@ class Gap(Enum):
     DENIED = auto()
 
 
-@attrs.frozen
+@attrs.define
 class TreeEvent:
-    """One znode was created or deleted, or its data was set.
+    """One znode was created or deleted, or its data was set. One for each write.
 
     Attributes:
       kind: What happened; creation, deletion or new data; the other types

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import assert_never
 
-import attrs
-
 from coordlib.errors import ErrorCode, ProtocolError
 from coordlib.ids import SessionId
 
@@ -35,7 +33,7 @@ _REFUSED = 4
 _MULTI_REFUSED = 5
 _SESSION_OPENED = 6
 
-_STAT_FIELDS = len(attrs.fields(Stat))
+_STAT_FIELDS = len(Stat._fields)
 
 
 def result_fields(result: Result) -> list[object]:
@@ -44,9 +42,9 @@ def result_fields(result: Result) -> list[object]:
         case None:
             return [_NOTHING]
         case Stat():
-            return [_STAT, *_stat_fields(result)]
+            return [_STAT, *result]
         case Created(path, stat):
-            return [_CREATED, path, *_stat_fields(stat)]
+            return [_CREATED, path, *stat]
         case Refused(code, path, reason):
             return [_REFUSED, int(code), path, reason]
         case MultiRefused(refusals, failed_at):
@@ -71,22 +69,6 @@ def decode_result(value: object) -> Result:
     if decode is None:
         raise ProtocolError(f"unknown result {kind}")
     return decode(fields)
-
-
-def _stat_fields(stat: Stat) -> list[object]:
-    return [
-        stat.czxid,
-        stat.mzxid,
-        stat.pzxid,
-        stat.ctime,
-        stat.mtime,
-        stat.version,
-        stat.cversion,
-        stat.aversion,
-        stat.ephemeral_owner,
-        stat.data_length,
-        stat.num_children,
-    ]
 
 
 def _decode_nothing(fields: list[object]) -> None:

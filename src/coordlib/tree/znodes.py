@@ -198,14 +198,14 @@ class ZnodeTable:
             self._undo.append(partial(self._unset, path, znode, before))
         if self._frozen is not None:
             self._changing(path, znode)
-        grown = size_of(data) - size_of(znode.data)
+        old = znode.data
         znode.data = data
         znode.version = version
         znode.mzxid = zxid
         znode.mtime = time_ms
         self._touch(path, znode)
         if self.quotas.by_path:
-            self._changed(path, znode, grown)
+            self._changed(path, znode, size_of(data) - size_of(old))
         return znode
 
     def set_acl(self, path: str, acl: tuple[Acl, ...], *, version: int) -> Znode:
