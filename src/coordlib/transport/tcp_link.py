@@ -46,6 +46,9 @@ class TcpLink:
     # Called once if the other side breaks the rules.
     _on_garbage: Callable[[MemberId, ProtocolError], None]
     _closed: bool = attrs.field(default=False, init=False)
+    # Whether the last read took all that had arrived: another one at once would
+    # be a system call for nothing.
+    _is_empty: bool = attrs.field(default=True, init=False)
     # The wire's order: first ``_unsent``, which is encoded, then ``_queue``.
     _unsent: memoryview = attrs.field(default=memoryview(b""), init=False)
     _queue: list[bytes] = attrs.field(factory=list, init=False)
@@ -141,8 +144,10 @@ class TcpLink:
     async def _receive_some(self) -> bytes:
         # Always one checkpoint, and none that could lose what was received.
         await trio.lowlevel.checkpoint_if_cancelled()
+        if self._closed:
+            raise self._gone()
         try:
-            chunk = self._read()
+            chunk = None if self._is_empty else self._read()
             if chunk is not None:
                 await trio.lowlevel.cancel_shielded_checkpoint()
             while chunk is None:
@@ -154,6 +159,7 @@ class TcpLink:
         if not chunk:
             self.close()
             raise self._gone()
+        self._is_empty = len(chunk) < _CHUNK_BYTES
         return chunk
 
     def _read(self) -> bytes | None:
