@@ -7,6 +7,7 @@ and payloads beyond a sector.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
@@ -99,7 +100,9 @@ class Player:
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))
-def test_every_crash_opens_in_a_state_that_may_be(seed: int) -> None:
+def test_every_crash_opens_in_a_state_that_may_be(
+    seed: int, record_property: Callable[[str, object], None]
+) -> None:
     random = Random(seed)
     kept = 1 + seed % 2
     script = enlarged(random_script(random, kept=kept), random)
@@ -108,4 +111,7 @@ def test_every_crash_opens_in_a_state_that_may_be(seed: int) -> None:
     if kept == 1:
         bounds = Bounds(segment_bytes_max, 2, random.choice([1, 500, 5000]))
 
-    assert Player(script, bounds).play() >= EACH_AT_LEAST
+    crashes = Player(script, bounds).play()
+
+    record_property("crashes", crashes)
+    assert crashes >= EACH_AT_LEAST
