@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import trio
+from trio.testing import wait_all_tasks_blocked
 
 from coordlib import Config, Ensemble, ReplicaClosedError
 from replica.sessions import open_session
@@ -45,6 +46,7 @@ async def test_few_large_writes_do_not_fill_the_disk(tmp_path: Path, kept: int) 
         for _ in range(50):
             await session.set("/a", bytes(20_000))
             # However slow the disk is, writes do not overtake it here.
+            await wait_all_tasks_blocked()
             while ensemble.statistics().progress:
                 await trio.lowlevel.checkpoint()
     names = os.listdir(tmp_path)
