@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import weakref
 
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -210,6 +211,26 @@ def test_capture_that_was_closed_is_saved_nothing_for() -> None:
     with pytest.raises(ProtocolError):
         restored(finished(captured))
     assert restored(finished(another)).get("/a")[0] == b""
+
+
+@pytest.mark.parametrize("steps", [0, 1, 3, 100])
+def test_what_a_snapshot_holds_goes_when_it_is_dropped(steps: int) -> None:
+    world = TreeWorld()
+    for number in range(20):
+        world.create(f"/{number}")
+    world.open(b"session")
+    captured = capture(world.tree)
+    for _ in range(steps):
+        captured.step(1)
+    captured.close()
+    reference = weakref.ref(captured)
+
+    gc.disable()
+    try:
+        del captured
+        assert reference() is None
+    finally:
+        gc.enable()
 
 
 def test_incomplete_snapshot_is_none() -> None:

@@ -25,6 +25,7 @@ from coordlib.ids import MemberId, SessionId
 from .acl import OPEN_ACL_UNSAFE, Acl, Identity
 from .acl_codec import entry_fields, identity_fields
 from .data_tree import DataTree
+from .frozen import FrozenZnodes
 from .operations import Result
 from .result_codec import result_fields
 
@@ -71,14 +72,14 @@ class Capture:
     def __init__(self, tree: DataTree) -> None:
         self.zxid = tree.zxid
         self._znodes = tree.znode_table()
-        self._acls = _AclNumbers()
-        self._frozen = self._znodes.freeze(tree.zxid, self._acls.number_of)
+        acls = _AclNumbers()
+        self._frozen = self._znodes.freeze(tree.zxid, acls.number_of)
         self.count = self._frozen.count
         # At one go: they are few, and a microsecond each.
-        self._sessions: list[_Session] = []
-        self._outcomes: list[tuple[SessionId, _Outcomes]] = []
+        sessions: list[_Session] = []
+        outcomes: list[tuple[SessionId, _Outcomes]] = []
         for s in tree.sessions():
-            self._sessions.append(
+            sessions.append(
                 (
                     s.id,
                     s.nonce,
@@ -89,12 +90,14 @@ class Capture:
                     s.last_cxid,
                 )
             )
-            self._outcomes.append((s.id, list(s.outcomes.items())))
-        self._parts: Sequence[_Part] = (
-            _Part(SESSIONS, self._session_entries()),
-            _Part(OUTCOMES, self._outcome_entries()),
-            _Part(ACLS, self._acl_entries()),
-            _Part(ZNODES, self._znode_entries()),
+            outcomes.append((s.id, list(s.outcomes.items())))
+        # None of them refers to this object: large as it is, it goes when it is
+        # dropped, and need not wait for the garbage collector.
+        self._parts = (
+            _Part(SESSIONS, _session_entries(sessions)),
+            _Part(OUTCOMES, _outcome_entries(outcomes)),
+            _Part(ACLS, _acl_entries(acls)),
+            _Part(ZNODES, _znode_entries(self._frozen)),
         )
         # The ACLs last, when all are known.
         self._unfinished = sorted(self._parts, key=lambda part: part.kind == ACLS)
@@ -137,27 +140,6 @@ class Capture:
         """Need the tree no more. Idempotent."""
         self._znodes.thaw(self._frozen)
 
-    def _session_entries(self) -> Iterator[_Entry]:
-        for *session, identities, last_cxid in self._sessions:
-            fields = [identity_fields(identity) for identity in identities]
-            yield [*session, fields, last_cxid], _size_of(fields)
-
-    def _outcome_entries(self) -> Iterator[_Entry]:
-        for owner, outcomes in self._outcomes:
-            for cxid, (zxid, result) in outcomes:
-                outcome = result_fields(result)
-                yield [owner, cxid, zxid, outcome], _size_of(outcome)
-
-    def _znode_entries(self) -> Iterator[_Entry]:
-        for row in self._frozen.rows():
-            # Path and data; the rest is short.
-            yield row, len(row[0]) + len(row[1] or b"")
-
-    def _acl_entries(self) -> Iterator[_Entry]:
-        for acl in self._acls.numbers:
-            entry = entry_fields(acl)
-            yield entry, _size_of(entry)
-
 
 def capture(tree: DataTree) -> Capture:
     """Begin a snapshot of the tree as it is now."""
@@ -172,6 +154,33 @@ def encode_snapshot(captured: Capture) -> bytes:
     while captured.step(_PIECE_ENTRIES_MAX):
         pass
     return b"".join(captured.pieces())
+
+
+def _session_entries(sessions: list[_Session]) -> Iterator[_Entry]:
+    for *session, identities, last_cxid in sessions:
+        fields = [identity_fields(identity) for identity in identities]
+        yield [*session, fields, last_cxid], _size_of(fields)
+
+
+def _outcome_entries(
+    sessions: list[tuple[SessionId, _Outcomes]],
+) -> Iterator[_Entry]:
+    for owner, outcomes in sessions:
+        for cxid, (zxid, result) in outcomes:
+            outcome = result_fields(result)
+            yield [owner, cxid, zxid, outcome], _size_of(outcome)
+
+
+def _znode_entries(frozen: FrozenZnodes) -> Iterator[_Entry]:
+    for row in frozen.rows():
+        # Path and data; the rest is short.
+        yield row, len(row[0]) + len(row[1] or b"")
+
+
+def _acl_entries(acls: _AclNumbers) -> Iterator[_Entry]:
+    for acl in acls.numbers:
+        entry = entry_fields(acl)
+        yield entry, _size_of(entry)
 
 
 class _AclNumbers:
