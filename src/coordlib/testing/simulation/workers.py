@@ -151,10 +151,10 @@ class Worker:
         elif oddly("worker.asks-for-much", 0.05):
             self.flood(20)
             self._ask(more=True)
-        elif oddly("worker.asks-and-loses-touch", 0.02):
-            # Its outcomes may then come with a snapshot.
+        elif oddly("worker.asks-and-loses-touch", 0.1):
+            # So many that a snapshot may be less to send: its outcomes come with it.
             self.service.hangs_up = True
-            self.flood(20)
+            self.flood(60)
             self._ask(more=True)
         else:
             self._ask(more=True)
